@@ -1,0 +1,489 @@
+//! Identity: entity keys, views, records, scopes, and their canonical texts.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::escape::{escape_into, unescape};
+
+/// What must not appear as such in a tenant's or view's name inside a key.
+const NAME_SEPARATORS: &[u8] = b":{}";
+/// What must not appear as such in a join key's name.
+const JOIN_KEY_SEPARATORS: &[u8] = b"=|{}";
+/// What must not appear as such in a join key's value.
+const JOIN_VALUE_SEPARATORS: &[u8] = b"|{}";
+
+/// Which entity: a non-empty set of `join key name = value`, compared by its canonical text.
+///
+/// The canonical text is `name=value` joined with `|`, sorted by name, with separators
+/// [percent-encoded](crate::escape). Values are text or integers; `7` and `"7"` are the same entity.
+/// Cheap to clone.
+///
+/// ```
+/// use feature_core::EntityKey;
+/// let key = EntityKey::builder().with("customer_id", 7).with("country", "DE").build()?;
+/// assert_eq!(key.canonical(), "country=DE|customer_id=7");
+/// assert_eq!(key, EntityKey::parse("country=DE|customer_id=7")?);
+/// assert_eq!(EntityKey::new("customer_id", "cust-123")?.canonical(), "customer_id=cust-123");
+/// # Ok::<(), feature_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityKey(Arc<str>);
+
+impl EntityKey {
+    /// The key with one join key.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the name is empty.
+    pub fn new(name: &str, value: impl Into<EntityValue>) -> Result<Self> {
+        Self::builder().with(name, value).build()
+    }
+
+    /// Collects the join keys of a key, in any order.
+    pub fn builder() -> EntityKeyBuilder {
+        EntityKeyBuilder::default()
+    }
+
+    /// Reads a canonical text back. Join keys may stand in any order.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for text that is not `name=value` joined with `|`, correctly encoded.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut builder = Self::builder();
+        for pair in text.split('|') {
+            let (name, value) = pair.split_once('=').ok_or_else(|| not_an_entity(text))?;
+            let name = unescape(name, JOIN_KEY_SEPARATORS).map_err(|_| not_an_entity(text))?;
+            let value = unescape(value, JOIN_VALUE_SEPARATORS).map_err(|_| not_an_entity(text))?;
+            builder = builder.with(&name, &*value);
+        }
+        builder.build()
+    }
+
+    /// The canonical text, as it stands in the stores' keys.
+    pub fn canonical(&self) -> &str {
+        &self.0
+    }
+
+    /// The join keys, sorted by name, decoded.
+    pub fn join_keys(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        // Only `build` makes a key, so each part decodes; the raw text is what an error would show.
+        let decode = |text, separators| unescape(text, separators).unwrap_or(Cow::Borrowed(text));
+        self.0.split('|').filter_map(|pair| pair.split_once('=')).map(move |(name, value)| {
+            (decode(name, JOIN_KEY_SEPARATORS), decode(value, JOIN_VALUE_SEPARATORS))
+        })
+    }
+
+    /// The value of one join key.
+    pub fn value_of(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.join_keys().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+}
+
+fn not_an_entity(text: &str) -> Error {
+    Error::invalid_argument(format!(
+        "`{}` is not an entity key: expected name=value, several joined with |, such as customer_id=cust-123",
+        text.escape_debug()
+    ))
+}
+
+impl fmt::Display for EntityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EntityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The value of a join key, as text; made from text and from integers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntityValue(String);
+
+impl From<&str> for EntityValue {
+    fn from(value: &str) -> Self {
+        Self(value.to_owned())
+    }
+}
+
+impl From<String> for EntityValue {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl From<i64> for EntityValue {
+    fn from(value: i64) -> Self {
+        Self(value.to_string())
+    }
+}
+
+impl From<i32> for EntityValue {
+    fn from(value: i32) -> Self {
+        Self(value.to_string())
+    }
+}
+
+impl From<u64> for EntityValue {
+    fn from(value: u64) -> Self {
+        Self(value.to_string())
+    }
+}
+
+/// Builds an [`EntityKey`]; problems are reported by [`build`](Self::build).
+#[derive(Clone, Debug, Default)]
+pub struct EntityKeyBuilder(Vec<(String, EntityValue)>);
+
+impl EntityKeyBuilder {
+    /// Adds a join key.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<EntityValue>) -> Self {
+        self.0.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The key.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there is no join key, a name is empty, or a name stands twice.
+    pub fn build(mut self) -> Result<EntityKey> {
+        self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if self.0.is_empty() {
+            return Err(Error::invalid_argument("an entity key needs at least one join key"));
+        }
+        if self.0[0].0.is_empty() {
+            return Err(Error::invalid_argument("a join key of an entity key has an empty name"));
+        }
+        if let Some(pair) = self.0.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(Error::invalid_argument(format!("the entity key names `{}` twice", pair[0].0)));
+        }
+        let mut text = String::with_capacity(32);
+        for (name, EntityValue(value)) in &self.0 {
+            if !text.is_empty() {
+                text.push('|');
+            }
+            escape_into(&mut text, name, JOIN_KEY_SEPARATORS);
+            text.push('=');
+            escape_into(&mut text, value, JOIN_VALUE_SEPARATORS);
+        }
+        Ok(EntityKey(text.into()))
+    }
+}
+
+/// A feature view of a tenant: where records live. Cheap to clone.
+#[derive(Clone)]
+pub struct ViewKey(Arc<ViewNames>);
+
+struct ViewNames {
+    tenant: String,
+    view: String,
+    /// `{tenant}:{view}:`, encoded.
+    prefix: String,
+}
+
+impl ViewKey {
+    /// The view of this name, of this tenant.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a name is empty.
+    pub fn new(tenant: &str, view: &str) -> Result<Self> {
+        let mut prefix = tenant_prefix(tenant)?;
+        if view.is_empty() {
+            return Err(Error::invalid_argument(format!(
+                "tenant `{tenant}`: the feature view has an empty name"
+            )));
+        }
+        escape_into(&mut prefix, view, NAME_SEPARATORS);
+        prefix.push(':');
+        Ok(Self(Arc::new(ViewNames { tenant: tenant.to_owned(), view: view.to_owned(), prefix })))
+    }
+
+    /// The tenant's name.
+    pub fn tenant(&self) -> &str {
+        &self.0.tenant
+    }
+
+    /// The feature view's name.
+    pub fn view(&self) -> &str {
+        &self.0.view
+    }
+
+    /// `{tenant}:{view}:`, encoded: what the keys of all records of the view, and of no other, begin with.
+    pub fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+}
+
+fn tenant_prefix(tenant: &str) -> Result<String> {
+    if tenant.is_empty() {
+        return Err(Error::invalid_argument("the tenant has an empty name"));
+    }
+    let mut prefix = String::with_capacity(48);
+    escape_into(&mut prefix, tenant, NAME_SEPARATORS);
+    prefix.push(':');
+    Ok(prefix)
+}
+
+impl PartialEq for ViewKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.prefix == other.0.prefix
+    }
+}
+
+impl Eq for ViewKey {}
+
+impl Hash for ViewKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.prefix.hash(state);
+    }
+}
+
+impl fmt::Display for ViewKey {
+    /// `{tenant}:{view}`, encoded.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.prefix.trim_end_matches(':'))
+    }
+}
+
+impl fmt::Debug for ViewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The identity of a record: tenant, feature view, entity. Cheap to clone.
+///
+/// ```
+/// use feature_core::{EntityKey, RecordKey, ViewKey};
+/// let view = ViewKey::new("acme-corp", "customer_features")?;
+/// let key = RecordKey::new(view, EntityKey::new("customer_id", "cust-123")?);
+/// assert_eq!(key.to_string(), "acme-corp:customer_features:customer_id=cust-123");
+/// assert_eq!(RecordKey::parse(&key.to_string())?, key);
+/// # Ok::<(), feature_core::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RecordKey {
+    view: ViewKey,
+    entity: EntityKey,
+}
+
+impl RecordKey {
+    /// The record of this entity in this view.
+    pub fn new(view: ViewKey, entity: EntityKey) -> Self {
+        Self { view, entity }
+    }
+
+    /// Reads the canonical text `{tenant}:{view}:{pairs}` back.
+    ///
+    /// # Errors
+    /// `Corrupt` for text that no record's key encodes to.
+    pub fn parse(text: &str) -> Result<Self> {
+        let foreign =
+            || Error::corrupt(format!("`{}` is not a key that this store has written", text.escape_debug()));
+        let (tenant, rest) = text.split_once(':').ok_or_else(foreign)?;
+        let (view, pairs) = rest.split_once(':').ok_or_else(foreign)?;
+        let view = ViewKey::new(&unescape(tenant, NAME_SEPARATORS)?, &unescape(view, NAME_SEPARATORS)?)
+            .map_err(|_| foreign())?;
+        let entity = EntityKey::parse(pairs).map_err(|_| foreign())?;
+        // Pairs out of order would be a second text for the same identity.
+        if entity.canonical() == pairs { Ok(Self { view, entity }) } else { Err(foreign()) }
+    }
+
+    /// The feature view that the record belongs to.
+    pub fn view(&self) -> &ViewKey {
+        &self.view
+    }
+
+    /// The entity that the record describes.
+    pub fn entity(&self) -> &EntityKey {
+        &self.entity
+    }
+
+    /// Length in bytes of the canonical text.
+    pub fn text_len(&self) -> usize {
+        self.view.prefix().len() + self.entity.canonical().len()
+    }
+
+    /// Appends the canonical text, `{tenant}:{view}:{pairs}`, to `out`.
+    pub fn write_text(&self, out: &mut String) {
+        out.push_str(self.view.prefix());
+        out.push_str(self.entity.canonical());
+    }
+}
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.view.prefix())?;
+        f.write_str(self.entity.canonical())
+    }
+}
+
+impl fmt::Debug for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which records a scan or a purge is about.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Every record of the store. A scan may have it; a purge through the handle may not.
+    Store,
+    /// Every record of the tenant of this name.
+    Tenant(String),
+    /// Every record of a feature view of a tenant.
+    View(ViewKey),
+}
+
+impl Scope {
+    /// Every record of a tenant.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the name is empty.
+    pub fn tenant(tenant: &str) -> Result<Self> {
+        tenant_prefix(tenant).map(|_| Self::Tenant(tenant.to_owned()))
+    }
+
+    /// Every record of a feature view of a tenant.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when a name is empty.
+    pub fn view(tenant: &str, view: &str) -> Result<Self> {
+        ViewKey::new(tenant, view).map(Self::View)
+    }
+
+    /// What the canonical texts of all records of the scope, and of no other, begin with.
+    pub fn prefix(&self) -> String {
+        match self {
+            Self::Store => String::new(),
+            Self::Tenant(tenant) => {
+                let mut prefix = String::with_capacity(tenant.len() + 1);
+                escape_into(&mut prefix, tenant, NAME_SEPARATORS);
+                prefix.push(':');
+                prefix
+            }
+            Self::View(view) => view.prefix().to_owned(),
+        }
+    }
+
+    /// Whether the record belongs to the scope.
+    pub fn contains(&self, key: &RecordKey) -> bool {
+        match self {
+            Self::Store => true,
+            Self::Tenant(tenant) => key.view.tenant() == tenant,
+            Self::View(view) => key.view == *view,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store => f.write_str("the whole store"),
+            Self::Tenant(_) => write!(f, "{}*", self.prefix()),
+            Self::View(view) => write!(f, "{}*", view.prefix()),
+        }
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(tenant: &str, view: &str, pairs: &[(&str, &str)]) -> RecordKey {
+        let entity = pairs.iter().fold(EntityKey::builder(), |b, (name, value)| b.with(name, *value));
+        RecordKey::new(ViewKey::new(tenant, view).unwrap(), entity.build().unwrap())
+    }
+
+    #[test]
+    fn golden() {
+        for (key, text) in [
+            (
+                key("acme-corp", "customer_features", &[("customer_id", "cust-123")]),
+                "acme-corp:customer_features:customer_id=cust-123",
+            ),
+            (key("t", "v", &[("customer_id", "7"), ("country", "DE")]), "t:v:country=DE|customer_id=7"),
+            (key("a:b", "c{d}", &[("k=1", "x=|y:z")]), "a%3Ab:c%7Bd%7D:k%3D1=x=%7Cy:z"),
+            (key("100%", "v\n", &[("k", "")]), "100%25:v%0A:k="),
+        ] {
+            assert_eq!(key.to_string(), text);
+            assert_eq!(RecordKey::parse(text).unwrap(), key);
+            assert_eq!(key.text_len(), text.len());
+        }
+    }
+
+    #[test]
+    fn integers_and_their_text_are_the_same_entity() {
+        assert_eq!(EntityKey::new("id", 7).unwrap(), EntityKey::new("id", "7").unwrap());
+        assert_eq!(EntityKey::new("id", i64::MIN).unwrap().value_of("id").unwrap(), i64::MIN.to_string());
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused() {
+        assert!(EntityKey::builder().build().is_err());
+        assert!(EntityKey::new("", "x").is_err());
+        assert!(EntityKey::builder().with("a", 1).with("a", 2).build().is_err());
+        assert!(ViewKey::new("", "v").is_err() && ViewKey::new("t", "").is_err());
+        assert!(Scope::tenant("").is_err());
+        for text in ["", "t", "t:v", "t:v:", "t:v:a", "t:v:b=1|a=2", "t:v:a=1|a=2", ":v:a=1", "t%:v:a=1"] {
+            assert!(RecordKey::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scope_holds_its_own_records_alone() {
+        let scope = Scope::view("team", "pay").unwrap();
+        assert!(scope.contains(&key("team", "pay", &[("id", "1")])));
+        for (tenant, view) in [("team", "pay2"), ("team:pay", "x"), ("tea", "m:pay"), ("team", "team_pay")] {
+            let other = key(tenant, view, &[("id", "1")]);
+            assert!(!scope.contains(&other) && !other.to_string().starts_with(&scope.prefix()), "{other}");
+        }
+    }
+
+    fn identities() -> impl Strategy<Value = (String, String, Vec<(String, String)>)> {
+        // Few, mostly hostile characters, so that near-collisions are common.
+        let name = || "[ab:|={}%_2\u{0}]{1,4}";
+        let pairs = proptest::collection::btree_map(name(), "[ab:|={}%_2\u{0}]{0,4}", 1..3);
+        (
+            name().prop_map(String::from),
+            name().prop_map(String::from),
+            pairs.prop_map(|m| m.into_iter().collect()),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_of_a_key_is_injective_and_reads_back(a in identities(), b in identities()) {
+            let of = |(tenant, view, pairs): &(String, String, Vec<(String, String)>)| {
+                let pairs: Vec<_> = pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                key(tenant, view, &pairs)
+            };
+            let (ka, kb) = (of(&a), of(&b));
+            prop_assert_eq!(ka.to_string() == kb.to_string(), a == b);
+            let back = RecordKey::parse(&ka.to_string()).unwrap();
+            prop_assert_eq!(&back, &ka);
+            prop_assert_eq!(back.view().tenant(), &a.0);
+            prop_assert_eq!(back.view().view(), &a.1);
+            let pairs: Vec<_> = back.entity().join_keys().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+            prop_assert_eq!(pairs, a.2);
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_an_error(text in ".*") {
+            if let Ok(key) = RecordKey::parse(&text) {
+                prop_assert_eq!(key.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod error;
+mod escape;
+mod features;
+mod key;
+mod merge;
+mod record;
+mod row;
+mod settings;
+mod store;
+mod time;
+mod value;
+mod view;
+
+pub use backend::{
+    CallContext, Capabilities, Health, OnlineStoreBackend, Precondition, PurgeReport, PutOutcome, RecordPut,
+    VersionedRecord,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use escape::{escape_into, unescape};
+pub use features::Features;
+pub use key::{EntityKey, EntityKeyBuilder, EntityValue, RecordKey, Scope, ViewKey};
+pub use merge::merge;
+pub use record::{
+    FeatureNames, MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,
+};
+pub use row::{FeatureRow, FeatureStatus, RowDecoder};
+pub use settings::{Params, Secret, StoreUrl};
+pub use store::{
+    BatchRows, FeatureWrite, OnlineStore, OnlineStoreBuilder, StoreSettings, ViewRead, WriteMode,
+    WriteOutcome, WriteReport,
+};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp, Ttl, format_duration, parse_duration};
+pub use value::{FeatureValue, ValueType};
+pub use view::FeatureView;

@@ -1,0 +1,227 @@
+//! What a read gives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::key::EntityKey;
+use crate::record::{FeatureNames, RecordView};
+use crate::time::Timestamp;
+use crate::value::FeatureValue;
+
+/// What there is to say about a requested feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FeatureStatus {
+    /// It has a value.
+    Present,
+    /// It was written as an explicit null.
+    Null,
+    /// The entity has no such feature.
+    NotFound,
+    /// It is older, by its own event time, than the max age of the view or the request; its value is
+    /// not served.
+    OutsideMaxAge,
+}
+
+impl FeatureStatus {
+    /// The status as text: `present`, `null`, `not_found`, `outside_max_age`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Null => "null",
+            Self::NotFound => "not_found",
+            Self::OutsideMaxAge => "outside_max_age",
+        }
+    }
+}
+
+/// The features of one entity: those requested, in the order of the request, or all, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureRow {
+    /// Which entity.
+    pub entity_key: EntityKey,
+    /// The newest event time of the record.
+    pub timestamp: Timestamp,
+    /// When the record expires; `None` is never.
+    pub expires_at: Option<Timestamp>,
+    names: Arc<FeatureNames>,
+    /// One for each name; null where the status is not `Present`.
+    values: Vec<FeatureValue>,
+    statuses: Vec<FeatureStatus>,
+    /// Event times other than the record's own, by index, ascending.
+    times: Vec<(usize, Timestamp)>,
+}
+
+impl FeatureRow {
+    /// How many features the row has, found or not.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The names, in order. Rows of one read usually share them.
+    pub fn names(&self) -> &Arc<FeatureNames> {
+        &self.names
+    }
+
+    /// The values, in the order of the names; null where the status is not [`Present`](FeatureStatus::Present).
+    pub fn values(&self) -> &[FeatureValue] {
+        &self.values
+    }
+
+    /// The statuses, in the order of the names.
+    pub fn statuses(&self) -> &[FeatureStatus] {
+        &self.statuses
+    }
+
+    /// The value of a feature that is [`Present`](FeatureStatus::Present).
+    pub fn get(&self, name: &str) -> Option<&FeatureValue> {
+        let at = self.names.position(name)?;
+        (self.statuses[at] == FeatureStatus::Present).then(|| &self.values[at])
+    }
+
+    /// The status of a feature; one that was not requested is [`NotFound`](FeatureStatus::NotFound).
+    pub fn status(&self, name: &str) -> FeatureStatus {
+        self.names.position(name).map_or(FeatureStatus::NotFound, |at| self.statuses[at])
+    }
+
+    /// The event time of the write that a feature comes from; `None` when there is no such feature.
+    pub fn event_time(&self, name: &str) -> Option<Timestamp> {
+        let at = self.names.position(name)?;
+        (self.statuses[at] != FeatureStatus::NotFound).then(|| self.time(at))
+    }
+
+    fn time(&self, at: usize) -> Timestamp {
+        let own = self.times.binary_search_by_key(&at, |(index, _)| *index).ok();
+        own.map_or(self.timestamp, |own| self.times[own].1)
+    }
+
+    /// Name, status and value of each feature, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, FeatureStatus, &FeatureValue)> {
+        (0..self.len())
+            .map(|at| (self.names.get(at).unwrap_or_default(), self.statuses[at], &self.values[at]))
+    }
+}
+
+/// Turns the records of one view into rows. Records that name the same features, as those of a view
+/// usually do, share the work of finding the names.
+#[derive(Debug)]
+pub struct RowDecoder {
+    /// `None` is every feature.
+    requested: Option<Arc<FeatureNames>>,
+    max_age: Option<Duration>,
+    /// The names section of the record before, and what it came to.
+    last: Option<(Bytes, Layout)>,
+}
+
+#[derive(Clone, Debug)]
+struct Layout {
+    names: Arc<FeatureNames>,
+    /// For each requested feature where it stands in the record; unused for every feature.
+    positions: Arc<[Option<usize>]>,
+}
+
+impl RowDecoder {
+    /// Decodes the requested features, or all for `None`.
+    pub fn new(requested: Option<FeatureNames>, max_age: Option<Duration>) -> Self {
+        Self { requested: requested.map(Arc::new), max_age, last: None }
+    }
+
+    /// The row of an encoded record; `None` when it has expired at `now`, or when it holds no feature
+    /// at all, as a retraction does.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Unsupported`, as [`Record::decode`](crate::Record::decode).
+    pub fn decode(
+        &mut self,
+        entity_key: &EntityKey,
+        record: &Bytes,
+        now: Timestamp,
+    ) -> Result<Option<FeatureRow>> {
+        let view = RecordView::parse(record)?;
+        if view.header.is_expired(now) || view.header.features == 0 {
+            return Ok(None);
+        }
+        let layout = self.layout(record, &view)?;
+        let mut values;
+        let mut statuses;
+        let mut times = Vec::new();
+        if self.requested.is_none() {
+            values = view.values()?;
+            statuses = values.iter().map(status).collect();
+            times.extend(view.own_times());
+        } else {
+            values = Vec::with_capacity(layout.positions.len());
+            statuses = Vec::with_capacity(layout.positions.len());
+            let own_times = view.own_times().next().is_some();
+            for (at, position) in layout.positions.iter().enumerate() {
+                let Some(position) = *position else {
+                    values.push(FeatureValue::Null);
+                    statuses.push(FeatureStatus::NotFound);
+                    continue;
+                };
+                let value = view.value(position)?;
+                statuses.push(status(&value));
+                values.push(value);
+                let time = if own_times { view.time(position) } else { view.header.event_time };
+                if time != view.header.event_time {
+                    times.push((at, time));
+                }
+            }
+        }
+        let mut row = FeatureRow {
+            entity_key: entity_key.clone(),
+            timestamp: view.header.event_time,
+            expires_at: view.header.expires_at,
+            names: layout.names,
+            values,
+            statuses,
+            times,
+        };
+        if let Some(max_age) = self.max_age {
+            row.withhold_older_than(now.saturating_sub(max_age));
+        }
+        Ok(Some(row))
+    }
+
+    fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<Layout> {
+        if let Some((section, layout)) = &self.last
+            && *section == view.names_section
+        {
+            return Ok(layout.clone());
+        }
+        let layout = match &self.requested {
+            None => Layout { names: Arc::new(view.names()?), positions: Arc::from([]) },
+            Some(requested) => Layout {
+                names: requested.clone(),
+                positions: requested.iter().map(|name| view.find(name)).collect::<Result<_>>()?,
+            },
+        };
+        self.last = Some((record.slice_ref(view.names_section), layout.clone()));
+        Ok(layout)
+    }
+}
+
+impl FeatureRow {
+    fn withhold_older_than(&mut self, oldest: Timestamp) {
+        if self.timestamp >= oldest && self.times.is_empty() {
+            return;
+        }
+        for at in 0..self.len() {
+            if self.statuses[at] != FeatureStatus::NotFound && self.time(at) < oldest {
+                self.statuses[at] = FeatureStatus::OutsideMaxAge;
+                self.values[at] = FeatureValue::Null;
+            }
+        }
+    }
+}
+
+fn status(value: &FeatureValue) -> FeatureStatus {
+    if value.is_null() { FeatureStatus::Null } else { FeatureStatus::Present }
+}

@@ -1,0 +1,244 @@
+//! The handle that applications hold.
+
+mod admin;
+mod read;
+mod report;
+mod write;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use read::{BatchRows, ViewRead};
+pub use report::{WriteOutcome, WriteReport};
+pub use write::{FeatureWrite, WriteMode};
+
+use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{EntityKey, RecordKey, ViewKey};
+use crate::time::{Clock, SystemClock, format_duration};
+use crate::view::FeatureView;
+
+/// What the handle does the same way on every backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// How long a read, write or delete may take before it fails with `DeadlineExceeded`. Default 5 s.
+    pub deadline: Duration,
+    /// How far in the future an event time may lie, so that one wrong clock cannot freeze a feature for
+    /// ever. Default 1 hour.
+    pub max_future_skew: Duration,
+    /// How often a write that meets other writers is merged anew before it fails with `Conflict`.
+    /// Default 64.
+    pub max_conflict_retries: usize,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            max_future_skew: Duration::from_secs(3600),
+            max_conflict_retries: 64,
+        }
+    }
+}
+
+/// The online feature store: typed features of many tenants, over any backend. Cheap to clone; clones
+/// share the backend.
+///
+/// Reads and writes cost one round trip for each server involved. A write is merged with what is stored
+/// by event time (see [`merge`](crate::merge)); a read never serves what has expired or is older than its
+/// max age. See the crate's documentation for an example.
+#[derive(Clone)]
+pub struct OnlineStore {
+    shared: Arc<Shared>,
+    deadline: Duration,
+    max_age: Option<Duration>,
+}
+
+struct Shared {
+    backend: Arc<dyn OnlineStoreBackend>,
+    capabilities: Capabilities,
+    clock: Arc<dyn Clock>,
+    views: HashMap<String, FeatureView>,
+    settings: StoreSettings,
+}
+
+impl OnlineStore {
+    /// A handle with the default settings, the system's clock, and no declared views.
+    pub fn new(backend: Arc<dyn OnlineStoreBackend>) -> Self {
+        Self::assemble(backend, Arc::new(SystemClock), HashMap::new(), StoreSettings::default())
+    }
+
+    /// A handle with settings, clock or views of one's own.
+    pub fn builder(backend: Arc<dyn OnlineStoreBackend>) -> OnlineStoreBuilder {
+        OnlineStoreBuilder {
+            backend,
+            clock: Arc::new(SystemClock),
+            views: Vec::new(),
+            settings: StoreSettings::default(),
+        }
+    }
+
+    fn assemble(
+        backend: Arc<dyn OnlineStoreBackend>,
+        clock: Arc<dyn Clock>,
+        views: HashMap<String, FeatureView>,
+        settings: StoreSettings,
+    ) -> Self {
+        let deadline = settings.deadline;
+        let capabilities = backend.capabilities();
+        Self {
+            shared: Arc::new(Shared { backend, capabilities, clock, views, settings }),
+            deadline,
+            max_age: None,
+        }
+    }
+
+    /// The same store, each of whose calls may take this long.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { deadline, ..self.clone() }
+    }
+
+    /// The same store, whose reads serve no feature older than this, by its event time; the max age of a
+    /// declared view still holds where it is shorter.
+    #[must_use]
+    pub fn with_max_age(&self, max_age: Duration) -> Self {
+        Self { max_age: Some(max_age), ..self.clone() }
+    }
+
+    /// The backend under the handle.
+    pub fn backend(&self) -> &Arc<dyn OnlineStoreBackend> {
+        &self.shared.backend
+    }
+
+    /// The declaration of a view, if there is one.
+    pub fn view(&self, name: &str) -> Option<&FeatureView> {
+        self.shared.views.get(name)
+    }
+
+    fn call(&self) -> CallContext {
+        CallContext::with_timeout(self.deadline)
+    }
+
+    /// Waits for a call on the backend, but not beyond its deadline; `None` when that has passed.
+    async fn within<T>(&self, call: CallContext, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(call.deadline, work).await.ok()
+    }
+
+    fn out_of_time(&self, operation: &'static str) -> Error {
+        let deadline = format_duration(self.deadline);
+        self.error(operation, Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {deadline}")))
+    }
+
+    fn error(&self, operation: &'static str, error: Error) -> Error {
+        error.with_operation(operation).with_backend(self.shared.capabilities.backend)
+    }
+
+    /// The record's key, if the backend can hold it.
+    fn key(&self, view: &ViewKey, entity: &EntityKey) -> Result<RecordKey> {
+        let key = RecordKey::new(view.clone(), entity.clone());
+        match self.shared.capabilities.max_key_bytes {
+            Some(limit) if key.text_len() > limit => {
+                let key_start: String = key.to_string().chars().take(80).collect();
+                let error =
+                    Error::limit_exceeded("the record's key", key.text_len() as u64, limit as u64, "bytes");
+                Err(error.with_key(format!("{key_start}…")))
+            }
+            _ => Ok(key),
+        }
+    }
+
+    /// How many rows one call on the backend may have.
+    fn max_batch_rows(&self) -> usize {
+        self.shared.capabilities.max_batch_rows.unwrap_or(usize::MAX).max(1)
+    }
+}
+
+impl fmt::Debug for OnlineStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnlineStore")
+            .field("backend", &self.shared.backend)
+            .field("deadline", &self.deadline)
+            .field("max_age", &self.max_age)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds an [`OnlineStore`]; problems are reported by [`build`](Self::build).
+#[derive(Debug)]
+pub struct OnlineStoreBuilder {
+    backend: Arc<dyn OnlineStoreBackend>,
+    clock: Arc<dyn Clock>,
+    views: Vec<FeatureView>,
+    settings: StoreSettings,
+}
+
+impl OnlineStoreBuilder {
+    /// Takes "now" from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Declares views: their writes are checked, their TTL and max age hold by default. A view that is
+    /// not declared takes anything.
+    #[must_use]
+    pub fn views(mut self, views: impl IntoIterator<Item = FeatureView>) -> Self {
+        self.views.extend(views);
+        self
+    }
+
+    /// Replaces the settings.
+    #[must_use]
+    pub fn settings(mut self, settings: StoreSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The handle.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a view that is wrong in itself or declared twice, or a deadline of zero.
+    pub fn build(self) -> Result<OnlineStore> {
+        if self.settings.deadline.is_zero() {
+            return Err(Error::invalid_argument("the deadline is zero: no call could ever succeed"));
+        }
+        let mut views = HashMap::new();
+        for view in self.views {
+            view.validate()?;
+            let name = view.name.clone();
+            if views.insert(name.clone(), view).is_some() {
+                return Err(Error::invalid_argument(format!("feature view `{name}` is declared twice")));
+            }
+        }
+        Ok(OnlineStore::assemble(self.backend, self.clock, views, self.settings))
+    }
+}
+
+/// Distinct keys in order of first appearance, and for each input its place among them.
+struct Distinct<K> {
+    keys: Vec<K>,
+    places: HashMap<K, usize>,
+}
+
+impl<K: Clone + Eq + Hash> Distinct<K> {
+    fn with_capacity(n: usize) -> Self {
+        Self { keys: Vec::with_capacity(n), places: HashMap::with_capacity(n) }
+    }
+
+    fn place(&mut self, key: K) -> usize {
+        let next = self.keys.len();
+        *self.places.entry(key).or_insert_with_key(|key| {
+            self.keys.push(key.clone());
+            next
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Reads.
+
+use std::time::Duration;
+
+use super::{Distinct, OnlineStore};
+use crate::error::{Error, Result};
+use crate::key::{EntityKey, ViewKey};
+use crate::record::FeatureNames;
+use crate::row::{FeatureRow, RowDecoder};
+
+/// The rows of a batch read, in the order of the entity keys asked for; `Ok(None)` where the entity has
+/// no record.
+pub type BatchRows = Vec<Result<Option<FeatureRow>>>;
+
+/// One view's part of a read of several views.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewRead<'a> {
+    /// The feature view's name.
+    pub feature_view: &'a str,
+    /// The entities, in any order, repeated or not.
+    pub entity_keys: &'a [EntityKey],
+    /// The features wanted; `None` is all.
+    pub feature_names: Option<&'a [&'a str]>,
+}
+
+impl OnlineStore {
+    /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty name, or one that a declared view does not have; what the backend
+    /// reports; `DeadlineExceeded`; `Corrupt`.
+    pub async fn read_features(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_key: &EntityKey,
+        feature_names: Option<&[&str]>,
+    ) -> Result<Option<FeatureRow>> {
+        let rows =
+            self.batch_read(tenant_id, feature_view, std::slice::from_ref(entity_key), feature_names).await?;
+        rows.into_iter().next().unwrap_or(Ok(None))
+    }
+
+    /// Reads features of several entities of one view, in one call on the backend. The result has a row
+    /// for each key, in order; a repeated key is read once and given again.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, as for [`read_features`](Self::read_features). Everything else is the error of
+    /// its row.
+    pub async fn batch_read(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_keys: &[EntityKey],
+        feature_names: Option<&[&str]>,
+    ) -> Result<BatchRows> {
+        let read = ViewRead { feature_view, entity_keys, feature_names };
+        Ok(self.read_views(tenant_id, &[read]).await?.pop().unwrap_or_default())
+    }
+
+    /// Reads features of several views, in one call on the backend however many views there are. The
+    /// result has the rows of each [`ViewRead`], in order.
+    ///
+    /// # Errors
+    /// `InvalidArgument`, as for [`read_features`](Self::read_features). Everything else is the error of
+    /// its row.
+    pub async fn read_views(&self, tenant_id: &str, reads: &[ViewRead<'_>]) -> Result<Vec<BatchRows>> {
+        let rows = reads.iter().map(|read| read.entity_keys.len()).sum();
+        let mut wanted = Distinct::with_capacity(rows);
+        let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);
+        let mut decoders = Vec::with_capacity(reads.len());
+        for read in reads {
+            let view = ViewKey::new(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
+            decoders.push(self.decoder(read.feature_view, read.feature_names)?);
+            places.extend(
+                read.entity_keys.iter().map(|entity| self.key(&view, entity).map(|key| wanted.place(key))),
+            );
+        }
+
+        let call = self.call();
+        let mut records = Vec::with_capacity(wanted.keys.len());
+        for keys in wanted.keys.chunks(self.max_batch_rows()) {
+            match self.within(call, self.shared.backend.get(keys, call)).await {
+                Some(rows) => records.extend(rows),
+                None => records.extend(keys.iter().map(|_| Err(self.out_of_time("read")))),
+            }
+        }
+
+        let now = self.shared.clock.now();
+        let mut places = places.into_iter();
+        let decode = |(read, mut decoder): (&ViewRead<'_>, RowDecoder)| {
+            let row = |(entity, place): (&EntityKey, Result<usize>)| {
+                match &records[place?] {
+                    Ok(Some(record)) => decoder.decode(entity, &record.bytes, now),
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error.clone()),
+                }
+                .map_err(|error| {
+                    let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
+                    self.error("read", error).with_key(name)
+                })
+            };
+            read.entity_keys.iter().zip(places.by_ref()).map(row).collect()
+        };
+        Ok(reads.iter().zip(decoders).map(decode).collect())
+    }
+
+    fn decoder(&self, feature_view: &str, feature_names: Option<&[&str]>) -> Result<RowDecoder> {
+        let names: Option<FeatureNames> = feature_names.map(|names| names.iter().collect());
+        if let Some(names) = &names {
+            if names.iter().any(str::is_empty) {
+                return Err(
+                    self.error("read", Error::invalid_argument("a requested feature has an empty name"))
+                );
+            }
+            if let Some(view) = self.view(feature_view) {
+                view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
+            }
+        }
+        Ok(RowDecoder::new(names, self.max_age_of(feature_view)))
+    }
+
+    /// The shorter of the view's and the handle's max age.
+    pub(super) fn max_age_of(&self, feature_view: &str) -> Option<Duration> {
+        let own = self.view(feature_view).and_then(|view| view.max_age);
+        own.into_iter().chain(self.max_age).min()
+    }
+}

@@ -1,0 +1,63 @@
+//! What became of a write.
+
+use crate::error::{Error, Result};
+
+/// What became of one row of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// Something of it counts.
+    Applied,
+    /// Nothing of it was newer than what the store has, or than what another row of the same batch
+    /// brought for the entity. Not a failure: it is what makes late and repeated writes harmless.
+    Superseded,
+}
+
+/// What became of a batch of writes, row by row.
+#[derive(Clone, Debug, Default)]
+pub struct WriteReport {
+    rows: Vec<Result<WriteOutcome>>,
+}
+
+impl WriteReport {
+    pub(crate) fn new(rows: Vec<Result<WriteOutcome>>) -> Self {
+        Self { rows }
+    }
+
+    /// The outcome of each row, in the order of the batch.
+    pub fn rows(&self) -> &[Result<WriteOutcome>] {
+        &self.rows
+    }
+
+    /// How many rows the store has taken: applied and superseded ones.
+    pub fn written(&self) -> usize {
+        self.rows.iter().filter(|row| row.is_ok()).count()
+    }
+
+    /// How many rows of which something counts.
+    pub fn applied(&self) -> usize {
+        self.count(WriteOutcome::Applied)
+    }
+
+    /// How many rows of which nothing was newer.
+    pub fn superseded(&self) -> usize {
+        self.count(WriteOutcome::Superseded)
+    }
+
+    fn count(&self, outcome: WriteOutcome) -> usize {
+        self.rows.iter().filter(|row| matches!(row, Ok(own) if *own == outcome)).count()
+    }
+
+    /// The rows that failed: index in the batch, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (usize, &Error)> {
+        self.rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref().err()?)))
+    }
+
+    /// The report, unless a row failed.
+    ///
+    /// # Errors
+    /// The error of the first row that failed.
+    pub fn into_result(self) -> Result<Self> {
+        let first = self.failures().next().map(|(_, error)| error.clone());
+        first.map_or(Ok(self), Err)
+    }
+}

@@ -1,0 +1,431 @@
+//! Writes: one call on the backend when the record can simply be replaced, otherwise read, merge, try
+//! again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+
+use super::{Distinct, OnlineStore, WriteOutcome, WriteReport};
+use crate::backend::{CallContext, Precondition, PutOutcome, RecordPut, VersionedRecord};
+use crate::error::{Error, ErrorKind, Result};
+use crate::features::Features;
+use crate::key::{EntityKey, RecordKey, ViewKey};
+use crate::merge::merge;
+use crate::record::{Record, RecordHeader};
+use crate::time::{Timestamp, Ttl, format_duration};
+
+/// How a write meets what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WriteMode {
+    /// The write touches the features it names, and no other.
+    #[default]
+    Merge,
+    /// At the write's event time the record is exactly this: whatever is older goes, whenever it arrives.
+    Replace,
+}
+
+/// One row of a write.
+///
+/// ```
+/// use feature_core::{EntityKey, FeatureWrite, Features, Ttl};
+/// let key = EntityKey::new("customer_id", "c1")?;
+/// let write = FeatureWrite::new(key, Features::from([("purchases", 10)]))
+///     .at("2026-01-01T00:00:00Z".parse()?)
+///     .with_ttl(Ttl::from_secs(604_800));
+/// # Ok::<(), feature_core::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureWrite {
+    /// Which entity.
+    pub entity_key: EntityKey,
+    /// The values.
+    pub features: Features,
+    /// The event time; `None` is the handle's now.
+    pub timestamp: Option<Timestamp>,
+    /// How long the record lives from now, if this write turns out its newest; `None` is the TTL of the
+    /// declared view, or never.
+    pub ttl: Option<Ttl>,
+    /// How the write meets what is stored.
+    pub mode: WriteMode,
+}
+
+impl FeatureWrite {
+    /// A merge of these features, now.
+    pub fn new(entity_key: EntityKey, features: impl Into<Features>) -> Self {
+        Self { entity_key, features: features.into(), timestamp: None, ttl: None, mode: WriteMode::Merge }
+    }
+
+    /// Says that at its event time the entity had no features at all: whatever is older goes, whenever it
+    /// arrives, until the TTL of this write is over.
+    pub fn retract(entity_key: EntityKey) -> Self {
+        Self::new(entity_key, Features::new()).replacing()
+    }
+
+    /// Sets the event time.
+    #[must_use]
+    pub fn at(mut self, timestamp: Timestamp) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// Sets the TTL.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Makes it a [`WriteMode::Replace`].
+    #[must_use]
+    pub fn replacing(mut self) -> Self {
+        self.mode = WriteMode::Replace;
+        self
+    }
+}
+
+impl<F: Into<Features>> From<(EntityKey, F, Timestamp)> for FeatureWrite {
+    fn from((entity_key, features, timestamp): (EntityKey, F, Timestamp)) -> Self {
+        Self::new(entity_key, features).at(timestamp)
+    }
+}
+
+/// All rows of a batch that concern one entity, and the one record that they come to.
+struct Group {
+    key: RecordKey,
+    /// The rows' indices, and each as a record of its own.
+    rows: Vec<(usize, Record)>,
+}
+
+/// A group on its way into the store.
+struct Attempt {
+    group: Group,
+    /// The rows merged, in their order.
+    incoming: Record,
+    put: RecordPut,
+    /// What the put would store, where it is not `incoming` itself.
+    merged: Option<Record>,
+}
+
+type Outcomes = [Option<Result<WriteOutcome>>];
+
+impl OnlineStore {
+    /// Writes features of one entity, as a merge. Without a timestamp the event time is now; without a TTL
+    /// the declared view's holds, or none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what cannot be written, with every offending feature of a declared view;
+    /// `LimitExceeded`; `Conflict` when other writers were faster again and again; `DeadlineExceeded`;
+    /// what the backend reports. Check [`Error::in_doubt`]; writing again is safe.
+    pub async fn write_features(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_key: &EntityKey,
+        features: impl Into<Features>,
+        timestamp: Option<Timestamp>,
+        ttl: Option<Ttl>,
+    ) -> Result<WriteOutcome> {
+        let write = FeatureWrite { timestamp, ttl, ..FeatureWrite::new(entity_key.clone(), features) };
+        let report = self.batch_write(tenant_id, feature_view, [write]).await?.into_result()?;
+        report.rows().first().cloned().unwrap_or(Ok(WriteOutcome::Applied))
+    }
+
+    /// Writes rows of one view. Rows of the same entity are merged in their order before anything is sent.
+    /// A row that fails does not keep another from being written.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty tenant or view. Everything else is the error of its row.
+    pub async fn batch_write<W: Into<FeatureWrite>>(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        writes: impl IntoIterator<Item = W>,
+    ) -> Result<WriteReport> {
+        let view = ViewKey::new(tenant_id, feature_view).map_err(|e| self.error("write", e))?;
+        let now = self.shared.clock.now();
+        let mut outcomes = Vec::new();
+        let mut entities = Distinct::with_capacity(0);
+        let mut groups: Vec<Group> = Vec::new();
+        for (row, write) in writes.into_iter().enumerate() {
+            let write = write.into();
+            let entity = write.entity_key.clone();
+            match self.prepare(&view, write, now) {
+                Ok((key, record)) => {
+                    outcomes.push(None);
+                    let place = entities.place(key.entity().clone());
+                    if place == groups.len() {
+                        groups.push(Group { key, rows: Vec::with_capacity(1) });
+                    }
+                    groups[place].rows.push((row, record));
+                }
+                Err(error) => {
+                    let error = self.error("write", error).with_key(format_args!("{view}:{entity}"));
+                    outcomes.push(Some(Err(error)));
+                }
+            }
+        }
+        let call = self.call();
+        let finished = self.within(call, self.write_groups(groups, now, call, &mut outcomes)).await;
+        if finished.is_none() {
+            let error = self.out_of_time("write").with_key(&view).with_in_doubt(true);
+            for row in outcomes.iter_mut().filter(|row| row.is_none()) {
+                *row = Some(Err(error.clone()));
+            }
+        }
+        let lost = || Err(self.error("write", Error::new(ErrorKind::Internal, "the row has no outcome")));
+        Ok(WriteReport::new(outcomes.into_iter().map(|row| row.unwrap_or_else(lost)).collect()))
+    }
+
+    /// Checks a write and turns it into the record it would be alone.
+    fn prepare(&self, view: &ViewKey, write: FeatureWrite, now: Timestamp) -> Result<(RecordKey, Record)> {
+        let FeatureWrite { entity_key, mut features, timestamp, ttl, mode } = write;
+        let key = self.key(view, &entity_key)?;
+        let declared = self.view(view.view());
+        if let Some(declared) = declared {
+            features = declared.conform(&entity_key, features)?;
+        }
+        if features.is_empty() && mode == WriteMode::Merge {
+            return Err(Error::invalid_argument(
+                "the write names no feature; to say that the entity has none, retract it",
+            ));
+        }
+        let event_time = timestamp.unwrap_or(now);
+        let skew = self.shared.settings.max_future_skew;
+        if event_time > now.saturating_add(skew) {
+            return Err(Error::invalid_argument(format!(
+                "the event time {event_time} is more than {} after now, {now}; check the writer's clock",
+                format_duration(skew)
+            )));
+        }
+        let ttl = ttl.or(declared.and_then(|view| view.ttl)).unwrap_or_default();
+        if let (Ttl::After(lifetime), Some(limit)) = (ttl, self.shared.capabilities.max_ttl)
+            && lifetime > limit
+        {
+            let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+            return Err(Error::limit_exceeded("the TTL", micros(lifetime), micros(limit), "µs"));
+        }
+        let mut record = Record::of_write(event_time, ttl.expires_at(now)?, features);
+        if mode == WriteMode::Replace {
+            record.floor = Some(event_time);
+        }
+        Ok((key, record))
+    }
+
+    async fn write_groups(
+        &self,
+        groups: Vec<Group>,
+        now: Timestamp,
+        call: CallContext,
+        outcomes: &mut Outcomes,
+    ) {
+        let mut attempts: Vec<_> =
+            groups.into_iter().filter_map(|group| self.first_attempt(group, now, outcomes)).collect();
+        let retries = self.shared.settings.max_conflict_retries;
+        // The first merge after a refusal is the ordinary slow path and waits for nothing.
+        let mut delays = std::iter::once(Duration::ZERO).chain(
+            ExponentialBuilder::new()
+                .with_min_delay(Duration::from_millis(1))
+                .with_max_delay(Duration::from_millis(50))
+                .with_max_times(retries)
+                .with_jitter()
+                .build(),
+        );
+        loop {
+            let refused = self.put_all(attempts, call, outcomes).await;
+            if refused.is_empty() {
+                return;
+            }
+            let Some(delay) = delays.next() else {
+                for (attempt, _) in refused {
+                    let error = Error::new(
+                        ErrorKind::Conflict,
+                        format!(
+                            "other writers changed the record {retries} times while it was merged; write again"
+                        ),
+                    );
+                    self.fail(&attempt.group, error, outcomes);
+                }
+                return;
+            };
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            let found = self.read_refused(refused, delay.is_zero(), call, outcomes).await;
+            attempts = found
+                .into_iter()
+                .filter_map(|(attempt, stored)| self.merged_attempt(attempt, stored, outcomes))
+                .collect();
+        }
+    }
+
+    /// The put of a group that hopes to need no look at what is stored.
+    fn first_attempt(&self, mut group: Group, now: Timestamp, outcomes: &mut Outcomes) -> Option<Attempt> {
+        // A row that could not be stored even alone must not take its neighbours with it.
+        if group.rows.len() > 1 {
+            let (rows, bad): (Vec<_>, Vec<_>) = group
+                .rows
+                .into_iter()
+                .map(|(row, record)| (row, self.encode(&record).map(|_| record)))
+                .partition(|(_, encoded)| encoded.is_ok());
+            for (row, error) in bad.into_iter().filter_map(|(row, encoded)| Some((row, encoded.err()?))) {
+                outcomes[row] = Some(Err(self.error("write", error).with_key(&group.key)));
+            }
+            group.rows = rows.into_iter().filter_map(|(row, encoded)| Some((row, encoded.ok()?))).collect();
+        }
+        let incoming = group.rows.iter().map(|(_, record)| record.clone()).reduce(merge)?;
+        let precondition = match incoming.floor {
+            _ if !incoming.is_uniform() => Precondition::Unchanged(None),
+            Some(_) => Precondition::NotNewer,
+            None => Precondition::NotNewerSameShape,
+        };
+        match self.put(&group.key, &incoming, now, precondition) {
+            Ok(put) => Some(Attempt { group, incoming, put, merged: None }),
+            Err(error) => {
+                self.fail(&group, error, outcomes);
+                None
+            }
+        }
+    }
+
+    /// The put of a group after a look at what is stored; `None` when nothing is left to be done.
+    fn merged_attempt(
+        &self,
+        attempt: Attempt,
+        stored: Option<VersionedRecord>,
+        outcomes: &mut Outcomes,
+    ) -> Option<Attempt> {
+        let Attempt { group, incoming, .. } = attempt;
+        let now = self.shared.clock.now();
+        let merged = || {
+            let decoded = stored.as_ref().map(|stored| Record::decode(&stored.bytes)).transpose()?;
+            let alive = decoded.filter(|record| !crate::record::is_expired(record.expires_at, now));
+            let Some(alive) = alive else { return Ok((incoming.clone(), false)) };
+            let merged = merge(alive.clone(), incoming.clone());
+            let unchanged = merged == alive;
+            Ok((merged, unchanged))
+        };
+        let put = merged().and_then(|(merged, unchanged)| {
+            if unchanged {
+                return Ok((merged, None));
+            }
+            let put = self.put(&group.key, &merged, now, Precondition::Unchanged(stored.clone()))?;
+            Ok((merged, Some(put)))
+        });
+        match put {
+            Ok((merged, Some(put))) => Some(Attempt { group, incoming, put, merged: Some(merged) }),
+            Ok((merged, None)) => {
+                settle(&group, &merged, outcomes);
+                None
+            }
+            Err(error) => {
+                self.fail(&group, error, outcomes);
+                None
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        key: &RecordKey,
+        record: &Record,
+        now: Timestamp,
+        precondition: Precondition,
+    ) -> Result<RecordPut> {
+        let bytes = self.encode(record)?;
+        let shape = RecordHeader::parse(&bytes)?.shape;
+        Ok(RecordPut {
+            key: key.clone(),
+            bytes,
+            event_time: record.event_time,
+            shape,
+            ttl: record.expires_at.map(|at| at.since(now)),
+            precondition,
+        })
+    }
+
+    /// The record as bytes, if the backend can hold it.
+    fn encode(&self, record: &Record) -> Result<Bytes> {
+        let bytes = record.encode()?;
+        match self.shared.capabilities.max_record_bytes {
+            Some(limit) if bytes.len() > limit => {
+                Err(Error::limit_exceeded("the record", bytes.len() as u64, limit as u64, "bytes"))
+            }
+            _ => Ok(bytes.into()),
+        }
+    }
+
+    /// Sends puts; gives back those that were refused, with what the backend found in the way.
+    async fn put_all(
+        &self,
+        attempts: Vec<Attempt>,
+        call: CallContext,
+        outcomes: &mut Outcomes,
+    ) -> Vec<(Attempt, Option<VersionedRecord>)> {
+        let mut refused = Vec::new();
+        let mut attempts = attempts.into_iter().peekable();
+        while attempts.peek().is_some() {
+            let chunk: Vec<_> = attempts.by_ref().take(self.max_batch_rows()).collect();
+            let puts = chunk.iter().map(|attempt| attempt.put.clone()).collect();
+            let results = self.shared.backend.put(puts, call).await;
+            for (attempt, result) in chunk.into_iter().zip(results) {
+                match result {
+                    Ok(PutOutcome::Stored) => {
+                        settle(
+                            &attempt.group,
+                            attempt.merged.as_ref().unwrap_or(&attempt.incoming),
+                            outcomes,
+                        );
+                    }
+                    Ok(PutOutcome::Refused(stored)) => refused.push((attempt, stored)),
+                    Err(error) => self.fail(&attempt.group, error, outcomes),
+                }
+            }
+        }
+        refused
+    }
+
+    /// Reads what stood in the way of the refused puts, where the backend did not hand it over with the
+    /// refusal or it is no longer fresh.
+    async fn read_refused(
+        &self,
+        refused: Vec<(Attempt, Option<VersionedRecord>)>,
+        fresh: bool,
+        call: CallContext,
+        outcomes: &mut Outcomes,
+    ) -> Vec<(Attempt, Option<VersionedRecord>)> {
+        let (mut found, unknown): (Vec<_>, Vec<_>) =
+            refused.into_iter().partition(|(_, stored)| fresh && stored.is_some());
+        let mut unknown = unknown.into_iter().peekable();
+        while unknown.peek().is_some() {
+            let chunk: Vec<_> = unknown.by_ref().take(self.max_batch_rows()).collect();
+            let keys: Vec<_> = chunk.iter().map(|(attempt, _)| attempt.group.key.clone()).collect();
+            let records = self.shared.backend.get(&keys, call).await;
+            for ((attempt, _), record) in chunk.into_iter().zip(records) {
+                match record {
+                    Ok(stored) => found.push((attempt, stored)),
+                    Err(error) => self.fail(&attempt.group, error, outcomes),
+                }
+            }
+        }
+        found
+    }
+
+    fn fail(&self, group: &Group, error: Error, outcomes: &mut Outcomes) {
+        let error = self.error("write", error).with_key(&group.key);
+        for (row, _) in &group.rows {
+            outcomes[*row] = Some(Err(error.clone()));
+        }
+    }
+}
+
+/// Says for each row of a group whether something of it is part of the record that the store now has.
+fn settle(group: &Group, result: &Record, outcomes: &mut Outcomes) {
+    for (row, write) in &group.rows {
+        let counts = |name: &Arc<str>| result.get(name).is_some_and(|f| f.event_time == write.event_time);
+        let applied = (write.floor.is_some() && write.floor == result.floor)
+            || write.features.iter().any(|feature| counts(&feature.name));
+        outcomes[*row] = Some(Ok(if applied { WriteOutcome::Applied } else { WriteOutcome::Superseded }));
+    }
+}

@@ -117,7 +117,7 @@ pub struct RecordPut {
     /// The shape in the header, likewise.
     pub shape: u64,
     /// After what time the store may reclaim the record; `None` is never. Already relative to now, since
-    /// the handle's clock and a server's may differ. A store with a coarser unit rounds up.
+    /// the handle's clock and a server's may differ; never zero. A store with a coarser unit rounds up.
     pub ttl: Option<Duration>,
     /// When the write may happen.
     pub precondition: Precondition,

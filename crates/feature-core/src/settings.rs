@@ -194,9 +194,9 @@ impl fmt::Display for StoreUrl {
             for (at, (host, port)) in self.hosts.iter().enumerate() {
                 f.write_str(if at > 0 { "," } else { "" })?;
                 if host.contains(':') {
-                    write!(f, "[{host}]")?
+                    write!(f, "[{host}]")?;
                 } else {
-                    f.write_str(host)?
+                    f.write_str(host)?;
                 }
                 port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
             }

@@ -234,7 +234,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
 pub fn format_duration(duration: Duration) -> String {
     let micros = duration.as_micros();
     let (unit, size) =
-        UNITS.iter().rev().find(|(_, size)| micros % u128::from(*size) == 0).unwrap_or(&UNITS[0]);
+        UNITS.iter().rev().find(|(_, size)| micros.is_multiple_of(u128::from(*size))).unwrap_or(&UNITS[0]);
     if micros == 0 { "0s".to_owned() } else { format!("{}{unit}", micros / u128::from(*size)) }
 }
 

@@ -35,6 +35,8 @@ mod decode;
 mod encode;
 mod header;
 mod names;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::sync::Arc;

@@ -33,7 +33,7 @@ impl OnlineStore {
             match self.within(call, self.shared.backend.delete(keys, call)).await {
                 Some(rows) => deleted.extend(rows),
                 None => {
-                    deleted.extend(keys.iter().map(|_| Err(self.out_of_time("delete").with_in_doubt(true))))
+                    deleted.extend(keys.iter().map(|_| Err(self.out_of_time("delete").with_in_doubt(true))));
                 }
             }
         }

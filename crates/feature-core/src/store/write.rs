@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
 use crate::key::{EntityKey, RecordKey, ViewKey};
 use crate::merge::merge;
-use crate::record::{Record, RecordHeader};
+use crate::record::{Record, RecordHeader, is_expired};
 use crate::time::{Timestamp, Ttl, format_duration};
 
 /// How a write meets what is stored.
@@ -95,14 +95,14 @@ impl<F: Into<Features>> From<(EntityKey, F, Timestamp)> for FeatureWrite {
 struct Group {
     key: RecordKey,
     /// The rows' indices, and each as a record of its own.
-    rows: Vec<(usize, Record)>,
+    rows: Vec<(usize, Arc<Record>)>,
 }
 
 /// A group on its way into the store.
 struct Attempt {
     group: Group,
     /// The rows merged, in their order.
-    incoming: Record,
+    incoming: Arc<Record>,
     put: RecordPut,
     /// What the put would store, where it is not `incoming` itself.
     merged: Option<Record>,
@@ -158,7 +158,7 @@ impl OnlineStore {
                     if place == groups.len() {
                         groups.push(Group { key, rows: Vec::with_capacity(1) });
                     }
-                    groups[place].rows.push((row, record));
+                    groups[place].rows.push((row, Arc::new(record)));
                 }
                 Err(error) => {
                     let error = self.error("write", error).with_key(format_args!("{view}:{entity}"));
@@ -262,19 +262,10 @@ impl OnlineStore {
 
     /// The put of a group that hopes to need no look at what is stored.
     fn first_attempt(&self, mut group: Group, now: Timestamp, outcomes: &mut Outcomes) -> Option<Attempt> {
-        // A row that could not be stored even alone must not take its neighbours with it.
-        if group.rows.len() > 1 {
-            let (rows, bad): (Vec<_>, Vec<_>) = group
-                .rows
-                .into_iter()
-                .map(|(row, record)| (row, self.encode(&record).map(|_| record)))
-                .partition(|(_, encoded)| encoded.is_ok());
-            for (row, error) in bad.into_iter().filter_map(|(row, encoded)| Some((row, encoded.err()?))) {
-                outcomes[row] = Some(Err(self.error("write", error).with_key(&group.key)));
-            }
-            group.rows = rows.into_iter().filter_map(|(row, encoded)| Some((row, encoded.ok()?))).collect();
-        }
-        let incoming = group.rows.iter().map(|(_, record)| record.clone()).reduce(merge)?;
+        let mut rows = group.rows.iter().map(|(_, record)| record.clone());
+        let first = rows.next()?;
+        let incoming =
+            rows.fold(first, |all, row| Arc::new(merge(Arc::unwrap_or_clone(all), (*row).clone())));
         let precondition = match incoming.floor {
             _ if !incoming.is_uniform() => Precondition::Unchanged(None),
             Some(_) => Precondition::NotNewer,
@@ -283,8 +274,20 @@ impl OnlineStore {
         match self.put(&group.key, &incoming, now, precondition) {
             Ok(put) => Some(Attempt { group, incoming, put, merged: None }),
             Err(error) => {
-                self.fail(&group, error, outcomes);
-                None
+                // A row that could not be stored even alone must not take its neighbours with it.
+                let (good, bad): (Vec<_>, Vec<_>) =
+                    group.rows.iter().cloned().partition(|(_, record)| self.encode(record).is_ok());
+                if good.is_empty() || bad.is_empty() {
+                    self.fail(&group, error, outcomes);
+                    return None;
+                }
+                for (row, record) in bad {
+                    let error =
+                        self.encode(&record).err().map(|e| self.error("write", e).with_key(&group.key));
+                    outcomes[row] = error.map(Err);
+                }
+                group.rows = good;
+                self.first_attempt(group, now, outcomes)
             }
         }
     }
@@ -300,25 +303,22 @@ impl OnlineStore {
         let now = self.shared.clock.now();
         let merged = || {
             let decoded = stored.as_ref().map(|stored| Record::decode(&stored.bytes)).transpose()?;
-            let alive = decoded.filter(|record| !crate::record::is_expired(record.expires_at, now));
-            let Some(alive) = alive else { return Ok((incoming.clone(), false)) };
-            let merged = merge(alive.clone(), incoming.clone());
-            let unchanged = merged == alive;
-            Ok((merged, unchanged))
-        };
-        let put = merged().and_then(|(merged, unchanged)| {
-            if unchanged {
-                return Ok((merged, None));
-            }
+            // An expired record is an absent one: merging with it would bring its features back to life.
+            let alive = decoded.filter(|record| !is_expired(record.expires_at, now));
+            let incoming = Record::clone(&incoming);
+            let merged = match alive {
+                Some(alive) => merge(alive, incoming),
+                None => incoming,
+            };
             let put = self.put(&group.key, &merged, now, Precondition::Unchanged(stored.clone()))?;
-            Ok((merged, Some(put)))
-        });
-        match put {
-            Ok((merged, Some(put))) => Some(Attempt { group, incoming, put, merged: Some(merged) }),
-            Ok((merged, None)) => {
+            Ok((merged, put))
+        };
+        match merged() {
+            Ok((merged, put)) if stored.is_some_and(|stored| stored.bytes == put.bytes) => {
                 settle(&group, &merged, outcomes);
                 None
             }
+            Ok((merged, put)) => Some(Attempt { group, incoming, put, merged: Some(merged) }),
             Err(error) => {
                 self.fail(&group, error, outcomes);
                 None
@@ -340,7 +340,8 @@ impl OnlineStore {
             bytes,
             event_time: record.event_time,
             shape,
-            ttl: record.expires_at.map(|at| at.since(now)),
+            // A TTL of less than a microsecond may have passed while the write was merged.
+            ttl: record.expires_at.map(|at| at.since(now).max(Duration::from_micros(1))),
             precondition,
         })
     }

@@ -18,7 +18,7 @@ const JOIN_VALUE_SEPARATORS: &[u8] = b"|{}";
 /// Which entity: a non-empty set of `join key name = value`, compared by its canonical text.
 ///
 /// The canonical text is `name=value` joined with `|`, sorted by name, with separators
-/// [percent-encoded](crate::escape). Values are text or integers; `7` and `"7"` are the same entity.
+/// [percent-encoded](crate::escape_into). Values are text or integers; `7` and `"7"` are the same entity.
 /// Cheap to clone.
 ///
 /// ```

@@ -4,6 +4,7 @@ mod backend;
 mod error;
 mod escape;
 mod features;
+mod json;
 mod key;
 mod merge;
 mod record;

@@ -49,7 +49,8 @@ pub struct FeatureRow {
     names: Arc<FeatureNames>,
     /// One for each name; null where the status is not `Present`.
     values: Vec<FeatureValue>,
-    statuses: Vec<FeatureStatus>,
+    /// Statuses that the value alone does not tell, by index, ascending; most rows have none.
+    withheld: Vec<(usize, FeatureStatus)>,
     /// Event times other than the record's own, by index, ascending.
     times: Vec<(usize, Timestamp)>,
 }
@@ -76,25 +77,33 @@ impl FeatureRow {
     }
 
     /// The statuses, in the order of the names.
-    pub fn statuses(&self) -> &[FeatureStatus] {
-        &self.statuses
+    pub fn statuses(&self) -> impl ExactSizeIterator<Item = FeatureStatus> {
+        (0..self.len()).map(|at| self.status_at(at))
     }
 
     /// The value of a feature that is [`Present`](FeatureStatus::Present).
     pub fn get(&self, name: &str) -> Option<&FeatureValue> {
         let at = self.names.position(name)?;
-        (self.statuses[at] == FeatureStatus::Present).then(|| &self.values[at])
+        (self.status_at(at) == FeatureStatus::Present).then(|| &self.values[at])
     }
 
     /// The status of a feature; one that was not requested is [`NotFound`](FeatureStatus::NotFound).
     pub fn status(&self, name: &str) -> FeatureStatus {
-        self.names.position(name).map_or(FeatureStatus::NotFound, |at| self.statuses[at])
+        self.names.position(name).map_or(FeatureStatus::NotFound, |at| self.status_at(at))
     }
 
     /// The event time of the write that a feature comes from; `None` when there is no such feature.
     pub fn event_time(&self, name: &str) -> Option<Timestamp> {
         let at = self.names.position(name)?;
-        (self.statuses[at] != FeatureStatus::NotFound).then(|| self.time(at))
+        (self.status_at(at) != FeatureStatus::NotFound).then(|| self.time(at))
+    }
+
+    fn status_at(&self, at: usize) -> FeatureStatus {
+        match self.withheld.binary_search_by_key(&at, |(index, _)| *index) {
+            Ok(own) => self.withheld[own].1,
+            Err(_) if self.values[at].is_null() => FeatureStatus::Null,
+            Err(_) => FeatureStatus::Present,
+        }
     }
 
     fn time(&self, at: usize) -> Timestamp {
@@ -105,7 +114,7 @@ impl FeatureRow {
     /// Name, status and value of each feature, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, FeatureStatus, &FeatureValue)> {
         (0..self.len())
-            .map(|at| (self.names.get(at).unwrap_or_default(), self.statuses[at], &self.values[at]))
+            .map(|at| (self.names.get(at).unwrap_or_default(), self.status_at(at), &self.values[at]))
     }
 }
 
@@ -150,26 +159,21 @@ impl RowDecoder {
         }
         let layout = self.layout(record, &view)?;
         let mut values;
-        let mut statuses;
+        let mut withheld = Vec::new();
         let mut times = Vec::new();
         if self.requested.is_none() {
             values = view.values()?;
-            statuses = values.iter().map(status).collect();
             times.extend(view.own_times());
         } else {
             values = Vec::with_capacity(layout.positions.len());
-            statuses = Vec::with_capacity(layout.positions.len());
-            let own_times = view.own_times().next().is_some();
             for (at, position) in layout.positions.iter().enumerate() {
                 let Some(position) = *position else {
                     values.push(FeatureValue::Null);
-                    statuses.push(FeatureStatus::NotFound);
+                    withheld.push((at, FeatureStatus::NotFound));
                     continue;
                 };
-                let value = view.value(position)?;
-                statuses.push(status(&value));
-                values.push(value);
-                let time = if own_times { view.time(position) } else { view.header.event_time };
+                values.push(view.value(position)?);
+                let time = view.time(position);
                 if time != view.header.event_time {
                     times.push((at, time));
                 }
@@ -181,7 +185,7 @@ impl RowDecoder {
             expires_at: view.header.expires_at,
             names: layout.names,
             values,
-            statuses,
+            withheld,
             times,
         };
         if let Some(max_age) = self.max_age {
@@ -213,15 +217,16 @@ impl FeatureRow {
         if self.timestamp >= oldest && self.times.is_empty() {
             return;
         }
+        let mut withheld = Vec::new();
         for at in 0..self.len() {
-            if self.statuses[at] != FeatureStatus::NotFound && self.time(at) < oldest {
-                self.statuses[at] = FeatureStatus::OutsideMaxAge;
+            let status = self.status_at(at);
+            if status == FeatureStatus::NotFound {
+                withheld.push((at, status));
+            } else if self.time(at) < oldest {
                 self.values[at] = FeatureValue::Null;
+                withheld.push((at, FeatureStatus::OutsideMaxAge));
             }
         }
+        self.withheld = withheld;
     }
-}
-
-fn status(value: &FeatureValue) -> FeatureStatus {
-    if value.is_null() { FeatureStatus::Null } else { FeatureStatus::Present }
 }

@@ -51,8 +51,9 @@ impl Eq for Secret {}
 /// A store's address: `scheme://user:password@host:port,host2:port/path?name=value&…`, or, for a store
 /// without servers, `scheme:path?name=value&…`.
 ///
-/// User, password and path are percent-decoded, parameters also turn `+` into a space. Neither
-/// `Display` nor `Debug` nor any error shows the password or the value of a parameter.
+/// User, password and path are percent-decoded, parameters also turn `+` into a space; a `/`, `?` or `@`
+/// in a user or password must be percent-encoded. Neither `Display` nor `Debug` shows the password or the
+/// value of a parameter, and no error shows what may be part of a secret.
 ///
 /// ```
 /// use feature_core::StoreUrl;
@@ -90,10 +91,22 @@ impl StoreUrl {
         if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(is_scheme) {
             return Err(wrong("no scheme in lowercase letters"));
         }
+        // An unescaped `/` or `?` in a password would make the rest of it a path, which is shown.
+        if rest
+            .strip_prefix("//")
+            .and_then(|rest| rest.split_once(['/', '?']))
+            .is_some_and(|(_, rest)| rest.contains('@'))
+        {
+            return Err(wrong(
+                "an `@` after the host: write `/`, `?` and `@` in a user or password as %2F, %3F, %40",
+            ));
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = match rest.strip_prefix("//") {
             None => (None, rest),
             Some(rest) => match rest.split_once('/') {
+                // Without a host nothing comes between, and the path is absolute.
+                Some(("", _)) => (None, rest),
                 Some((authority, path)) => (Some(authority), path),
                 None => (Some(rest), ""),
             },
@@ -123,7 +136,7 @@ impl StoreUrl {
                 }
             };
             for host in hosts.split(',').filter(|_| !hosts.is_empty()) {
-                url.hosts.push(parse_host(host).ok_or_else(|| wrong(&format!("the host `{host}`")))?);
+                url.hosts.push(parse_host(host).ok_or_else(|| wrong("a host or port that is none"))?);
             }
         }
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -306,6 +319,9 @@ mod tests {
             ("p@ss", &[("h".to_owned(), Some(1))][..])
         );
         assert_eq!(StoreUrl::parse("memory:").unwrap().to_string(), "memory:");
+        for url in ["embedded:///var/x.redb", "embedded:/var/x.redb"] {
+            assert_eq!(StoreUrl::parse(url).unwrap().path(), "/var/x.redb");
+        }
     }
 
     #[test]
@@ -323,9 +339,16 @@ mod tests {
         ] {
             assert!(StoreUrl::parse(text).is_err(), "{text}");
         }
-        for text in
-            ["redis://u:hunter2@h:hunter", "redis://u:hunter2@h/?password=hunter2", "redis:?a=hunter2&a=1"]
-        {
+        for text in [
+            "redis://u:hunter2@h:hunter",
+            "redis://u:hunter2@h/?password=hunter2",
+            "redis:?a=hunter2&a=1",
+            "redis://u:a/hunter2@h",
+            "redis://u:hunter2/a@h",
+            "redis://u:hunter2?a@h",
+            "redis://u:1?hunter2@h",
+            "redis://u:hunter2",
+        ] {
             let shown = format!("{:?}", StoreUrl::parse(text));
             assert!(!shown.contains("hunter2"), "{shown}");
         }

@@ -73,6 +73,9 @@ impl<'a> RecordView<'a> {
 
     /// The event time of a feature.
     pub(crate) fn time(&self, index: usize) -> Timestamp {
+        if self.times.is_empty() {
+            return self.header.event_time;
+        }
         let at = self.times.binary_search_by_key(&index, |e| usize::from(u16::from_be_bytes([e[0], e[1]])));
         at.ok().and_then(|at| self.own_times().nth(at)).map_or(self.header.event_time, |(_, time)| time)
     }

@@ -24,14 +24,21 @@ impl OnlineStore {
         entity_keys: &[EntityKey],
     ) -> Result<Vec<Result<bool>>> {
         let view = ViewKey::new(tenant_id, feature_view).map_err(|e| self.error("delete", e))?;
-        let mut wanted = Distinct::with_capacity(entity_keys.len());
-        let places: Vec<Result<usize>> =
-            entity_keys.iter().map(|entity| self.key(&view, entity).map(|key| wanted.place(key))).collect();
+        let mut distinct = Distinct::with_capacity(entity_keys.len());
+        let mut keys = Vec::with_capacity(entity_keys.len());
+        let number = |entity| {
+            let key = self.key(&view, entity)?;
+            Ok(distinct.number(entity, || keys.push(key)))
+        };
+        let places: Vec<Result<usize>> = entity_keys.iter().map(number).collect();
         let call = self.call();
-        let mut deleted = Vec::with_capacity(wanted.keys.len());
-        for keys in wanted.keys.chunks(self.max_batch_rows()) {
+        let mut deleted = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(self.max_batch_rows()) {
             match self.within(call, self.shared.backend.delete(keys, call)).await {
-                Some(rows) => deleted.extend(rows),
+                Some(rows) if rows.len() == keys.len() => deleted.extend(rows),
+                Some(_) => {
+                    deleted.extend(keys.iter().map(|_| Err(self.miscounted("delete").with_in_doubt(true))));
+                }
                 None => {
                     deleted.extend(keys.iter().map(|_| Err(self.out_of_time("delete").with_in_doubt(true))));
                 }

@@ -137,6 +137,13 @@ impl OnlineStore {
         self.error(operation, Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {deadline}")))
     }
 
+    /// The error of every row of a call whose answer has not one row for each key: which row belongs to
+    /// which key is then anybody's guess.
+    fn miscounted(&self, operation: &'static str) -> Error {
+        let message = "the backend did not answer with one row for each key; report it";
+        self.error(operation, Error::new(ErrorKind::Internal, message))
+    }
+
     fn error(&self, operation: &'static str, error: Error) -> Error {
         error.with_operation(operation).with_backend(self.shared.capabilities.backend)
     }
@@ -223,21 +230,19 @@ impl OnlineStoreBuilder {
     }
 }
 
-/// Distinct keys in order of first appearance, and for each input its place among them.
-struct Distinct<K> {
-    keys: Vec<K>,
-    places: HashMap<K, usize>,
-}
+/// Numbers distinct things in order of first appearance.
+struct Distinct<K>(HashMap<K, usize, foldhash::fast::RandomState>);
 
-impl<K: Clone + Eq + Hash> Distinct<K> {
+impl<K: Eq + Hash> Distinct<K> {
     fn with_capacity(n: usize) -> Self {
-        Self { keys: Vec::with_capacity(n), places: HashMap::with_capacity(n) }
+        Self(HashMap::with_capacity_and_hasher(n, Default::default()))
     }
 
-    fn place(&mut self, key: K) -> usize {
-        let next = self.keys.len();
-        *self.places.entry(key).or_insert_with_key(|key| {
-            self.keys.push(key.clone());
+    /// The thing's number; `new` is called if it has not been seen before.
+    fn number(&mut self, thing: K, new: impl FnOnce()) -> usize {
+        let next = self.0.len();
+        *self.0.entry(thing).or_insert_with(|| {
+            new();
             next
         })
     }

@@ -66,22 +66,31 @@ impl OnlineStore {
     /// its row.
     pub async fn read_views(&self, tenant_id: &str, reads: &[ViewRead<'_>]) -> Result<Vec<BatchRows>> {
         let rows = reads.iter().map(|read| read.entity_keys.len()).sum();
-        let mut wanted = Distinct::with_capacity(rows);
+        let mut distinct = Distinct::with_capacity(rows);
+        let mut keys = Vec::with_capacity(rows);
         let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);
+        let mut views: Vec<ViewKey> = Vec::with_capacity(reads.len());
         let mut decoders = Vec::with_capacity(reads.len());
         for read in reads {
             let view = ViewKey::new(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
             decoders.push(self.decoder(read.feature_view, read.feature_names)?);
-            places.extend(
-                read.entity_keys.iter().map(|entity| self.key(&view, entity).map(|key| wanted.place(key))),
-            );
+            // A view that is asked for twice is one view.
+            let number = views.iter().position(|earlier| *earlier == view).unwrap_or(views.len());
+            if number == views.len() {
+                views.push(view.clone());
+            }
+            places.extend(read.entity_keys.iter().map(|entity| {
+                let key = self.key(&view, entity)?;
+                Ok(distinct.number((number, entity), || keys.push(key)))
+            }));
         }
 
         let call = self.call();
-        let mut records = Vec::with_capacity(wanted.keys.len());
-        for keys in wanted.keys.chunks(self.max_batch_rows()) {
+        let mut records = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(self.max_batch_rows()) {
             match self.within(call, self.shared.backend.get(keys, call)).await {
-                Some(rows) => records.extend(rows),
+                Some(rows) if rows.len() == keys.len() => records.extend(rows),
+                Some(_) => records.extend(keys.iter().map(|_| Err(self.miscounted("read")))),
                 None => records.extend(keys.iter().map(|_| Err(self.out_of_time("read")))),
             }
         }

@@ -154,10 +154,8 @@ impl OnlineStore {
             match self.prepare(&view, write, now) {
                 Ok((key, record)) => {
                     outcomes.push(None);
-                    let place = entities.place(key.entity().clone());
-                    if place == groups.len() {
-                        groups.push(Group { key, rows: Vec::with_capacity(1) });
-                    }
+                    let place =
+                        entities.number(entity, || groups.push(Group { key, rows: Vec::with_capacity(1) }));
                     groups[place].rows.push((row, Arc::new(record)));
                 }
                 Err(error) => {

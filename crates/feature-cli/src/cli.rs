@@ -1,0 +1,315 @@
+//! The command line's arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use feature_core::{EntityKey, Timestamp, Ttl, parse_duration};
+
+use crate::catalog::CATALOG_TENANT;
+use crate::exit;
+
+/// An online feature store: typed features by tenant, feature view and entity.
+#[derive(Debug, Parser)]
+#[command(name = "fstore", version, after_help = exit::HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    /// The store, such as embedded:features.redb.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FSTORE_URL",
+        hide_env_values = true,
+        default_value = "embedded:features.redb"
+    )]
+    pub(crate) store: String,
+
+    /// How results are written; by default `table` on a terminal and `ndjson` elsewhere.
+    #[arg(long, global = true, value_enum)]
+    pub(crate) format: Option<Format>,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// Comma-separated values with a header; what is null or not found is empty.
+    Csv,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what the store does, on a small sample of real flights, in a temporary store.
+    Demo,
+    #[command(flatten)]
+    OnStore(StoreCommand),
+    /// Give unused space of an embedded store's file back.
+    Compact,
+    /// Write a shell's completions to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The commands that any store can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Load a Parquet, CSV or NDJSON file.
+    Ingest(IngestArgs),
+    /// Read features of entities.
+    Get(GetArgs),
+    /// Write features of one entity.
+    Put(PutArgs),
+    /// Remove records of entities, at once and without a trace.
+    Delete(DeleteArgs),
+    /// List the records of a tenant.
+    Scan(ScanArgs),
+    /// Remove all records of a tenant, or of one of its feature views.
+    Purge(PurgeArgs),
+    /// Declare feature views from a YAML or JSON file.
+    Apply(ApplyArgs),
+    /// List the declared feature views, or show some of them in full.
+    Views {
+        /// The views to show.
+        names: Vec<String>,
+    },
+    /// Count records, features and bytes by tenant and feature view, by a scan.
+    Stats {
+        /// Count this tenant's alone.
+        #[arg(long, value_parser = tenant)]
+        tenant: Option<String>,
+    },
+    /// Ask the store how it is.
+    Check,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The tenant.
+    #[arg(long, value_parser = tenant)]
+    pub(crate) tenant: String,
+    /// The feature view.
+    #[arg(long, value_parser = name)]
+    pub(crate) view: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = INGEST_HELP)]
+pub(crate) struct IngestArgs {
+    /// The file.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The columns that make the entity key; by default the entities of the applied view.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) entity: Vec<String>,
+    /// The column of event times; without it all rows have the time of the start.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) timestamp: Option<String>,
+    /// The unit of event times that are integers, counted from 1970.
+    #[arg(long, value_enum, value_name = "UNIT")]
+    pub(crate) timestamp_unit: Option<TimeUnit>,
+    /// The feature columns; by default those of the applied view, or else all other columns.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) features: Vec<String>,
+    /// How long records live, such as 7d; by default the TTL of the applied view, or for ever.
+    #[arg(long)]
+    pub(crate) ttl: Option<Ttl>,
+    /// How many rows are written at once.
+    #[arg(long, default_value_t = 5000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_size: u32,
+    /// How many batches are written at a time.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) concurrency: u32,
+    /// Where rejected rows go; by default FILE's name with `.rejects.ndjson`, in the current directory.
+    /// Made (or overwritten) when a row is rejected.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+    /// What the file is; by default told from its name.
+    #[arg(long, value_enum)]
+    pub(crate) input_format: Option<InputFormat>,
+}
+
+const INGEST_HELP: &str = "\
+    Rows of one entity reach the store in the order of the file, whatever the batch size and concurrency: \
+    the newest event time wins, and of equal ones the later row. Running it again is harmless.
+
+A null or empty cell is an explicit null. In NDJSON a name that a line lacks is not written. The types \
+    of CSV cells are those of the applied view, or else told from the first 1,000 rows. Decimals become \
+    float64. Times without a zone are UTC.
+
+A row that cannot be written goes to the rejects file with its number (from 1, without header and empty \
+    lines) and the reason; the others are written, and the exit code is 3.";
+
+/// The unit of an integer time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimeUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+/// What an ingested file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// Apache Parquet.
+    Parquet,
+    /// Comma-separated values with a header.
+    Csv,
+    /// A JSON object a line.
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The features, in the order wanted; by default all.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) features: Vec<String>,
+    /// Serve no feature older than this by its event time, such as 1d.
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    pub(crate) max_age: Option<Duration>,
+    /// Entities, such as customer_id=cust-123 or 'country=DE|id=7'; `-` reads them from standard input, one a line.
+    #[arg(required = true, value_name = "ENTITY")]
+    pub(crate) entities: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = PUT_HELP)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The entity, such as customer_id=cust-123.
+    #[arg(value_parser = entity)]
+    pub(crate) entity: EntityKey,
+    /// Features, as name=value.
+    #[arg(value_parser = assignment, value_name = "NAME=VALUE", required_unless_present_any = ["replace", "retract"])]
+    pub(crate) features: Vec<(String, String)>,
+    /// The event time in RFC 3339, such as 2026-01-01T12:00:00Z; by default now.
+    #[arg(long)]
+    pub(crate) timestamp: Option<Timestamp>,
+    /// How long the record lives, such as 7d, or `never`.
+    #[arg(long)]
+    pub(crate) ttl: Option<Ttl>,
+    /// Say that the record is exactly this: features of older writes go.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Say that the entity has no features any more.
+    #[arg(long, conflicts_with_all = ["features", "replace"])]
+    pub(crate) retract: bool,
+}
+
+const PUT_HELP: &str = "\
+    A value is of the type that the applied view states. Without one it is read as JSON (3 is int64, 3.0 \
+    float64, true, null, [1,2], \"text\", {\"a\":1}), and as text when it is no JSON. `null` is the explicit \
+    null; \"null\" in quotes is text.";
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Entities, such as customer_id=cust-123; `-` reads them from standard input, one a line.
+    #[arg(required = true, value_name = "ENTITY")]
+    pub(crate) entities: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// The tenant.
+    #[arg(long, value_parser = tenant)]
+    pub(crate) tenant: String,
+    /// The feature view; by default all.
+    #[arg(long, value_parser = name)]
+    pub(crate) view: Option<String>,
+    /// Stop after so many records.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// The tenant.
+    #[arg(long, value_parser = tenant)]
+    pub(crate) tenant: String,
+    /// The feature view; by default all of the tenant.
+    #[arg(long, value_parser = name)]
+    pub(crate) view: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The file: `feature_views:` and a list.
+    pub(crate) file: PathBuf,
+    /// Also make a change that stored records may contradict: other entities, a removed feature, another type.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("the name is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn tenant(text: &str) -> Result<String, String> {
+    if text == CATALOG_TENANT {
+        return Err("it is reserved for the store's own records; see `fstore views`".to_owned());
+    }
+    name(text)
+}
+
+fn entity(text: &str) -> Result<EntityKey, String> {
+    EntityKey::parse(text).map_err(|e| e.message().to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.message().to_owned())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected name=value".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_catalog_is_out_of_reach_of_data_commands() {
+        for command in [
+            &["get", "--tenant", "__fstore__", "--view", "feature_views", "name=x"][..],
+            &["purge", "--tenant", "__fstore__", "--yes"],
+            &["scan", "--tenant", "__fstore__"],
+        ] {
+            let error = Cli::try_parse_from([&["fstore"], command].concat()).unwrap_err();
+            assert!(error.to_string().contains("reserved"), "{error}");
+        }
+    }
+}

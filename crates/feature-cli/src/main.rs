@@ -1,0 +1,20 @@
+//! `fstore`: the online feature store on the command line. See the crate's README.
+
+mod catalog;
+mod cli;
+mod commands;
+mod demo;
+mod exit;
+mod feature_rows;
+mod ingest;
+mod output;
+mod stores;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    exit::code_of(commands::run(cli::Cli::parse()))
+}

@@ -1,0 +1,74 @@
+//! From a store's URL to its backend.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
+use futures::future::BoxFuture;
+use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
+
+use crate::exit::{Failure, Result};
+
+/// Whether a store that is not there is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is made, for what is about to be written.
+    Create,
+    /// It is an error: there is nothing to read, and most likely the name is wrong.
+    Refuse,
+}
+
+type Backend = Arc<dyn OnlineStoreBackend>;
+type Connect = for<'a> fn(&'a StoreUrl, Missing, Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>>;
+
+/// The known schemes, each with an example and what connects to it.
+const SCHEMES: &[(&str, &str, Connect)] = &[("embedded", "embedded:features.redb", |url, missing, clock| {
+    Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
+})];
+
+/// Connects to the store of this URL.
+pub(crate) async fn connect(url: &str, missing: Missing, clock: Arc<dyn Clock>) -> Result<Backend> {
+    let url = parse(url)?;
+    match SCHEMES.iter().find(|(scheme, ..)| *scheme == url.scheme()) {
+        Some((_, _, connect)) => connect(&url, missing, clock).await,
+        None => Err(Failure::Usage(format!(
+            "unknown store scheme `{}`; known are {}",
+            url.scheme(),
+            examples(SCHEMES.iter().map(|(_, example, _)| *example))
+        ))),
+    }
+}
+
+/// Opens the embedded store of this URL.
+pub(crate) fn connect_embedded(url: &str, clock: Arc<dyn Clock>) -> Result<EmbeddedOnlineStore> {
+    let url = parse(url)?;
+    if url.scheme() != "embedded" {
+        let message = format!("only an embedded store can be compacted, `{}` is not one", url.scheme());
+        return Err(Failure::Usage(message));
+    }
+    embedded(&url, Missing::Refuse, clock)
+}
+
+fn embedded(url: &StoreUrl, missing: Missing, clock: Arc<dyn Clock>) -> Result<EmbeddedOnlineStore> {
+    let config = EmbeddedConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
+    match &config.path {
+        Some(path) if missing == Missing::Refuse && !path.exists() => Err(Failure::Other(format!(
+            "there is no store at {}; `fstore ingest`, `put` or `apply` makes one",
+            path.display()
+        ))),
+        _ => Ok(EmbeddedOnlineStore::connect(config, clock)?),
+    }
+}
+
+fn parse(text: &str) -> Result<StoreUrl> {
+    // What has neither a scheme nor a password can be shown, and is most likely a path.
+    if !text.contains([':', '@']) && !text.is_empty() {
+        let path = Path::new(text).display();
+        return Err(Failure::Usage(format!("`{path}` is not a store URL; for a file say embedded:{path}")));
+    }
+    StoreUrl::parse(text).map_err(|e| Failure::Usage(e.message().to_owned()))
+}
+
+fn examples(examples: impl Iterator<Item = &'static str>) -> String {
+    examples.collect::<Vec<_>>().join(", ")
+}

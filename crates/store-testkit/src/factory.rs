@@ -1,0 +1,25 @@
+//! What the kit needs to know of a backend.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use feature_core::{Clock, OnlineStoreBackend};
+
+/// Opens the backend under test.
+#[async_trait]
+pub trait BackendFactory: Send + Sync + 'static {
+    /// The backend's name, as in `FSTORE_REQUIRE` and in the summary line: `embedded`, `redis`, …
+    fn name(&self) -> &'static str;
+
+    /// How the server was got, without secrets. Asked when the cases have run.
+    fn server(&self) -> String {
+        "none needed".to_owned()
+    }
+
+    /// Opens the backend. Called once for every case and more; instances may share a server or a file.
+    /// A backend that reclaims by a clock of its own process takes this one.
+    ///
+    /// # Errors
+    /// Why the backend cannot be had here: no server, a missing setting.
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String>;
+}

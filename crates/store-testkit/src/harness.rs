@@ -1,0 +1,180 @@
+//! Runs the cases: as a test target, or as a library call.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use feature_core::{ManualClock, OnlineStoreBackend};
+use futures::FutureExt;
+use futures::stream::{self, StreamExt};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use tokio::runtime::Runtime;
+
+use crate::case::{Case, Context, Outcome, START, failure};
+use crate::factory::BackendFactory;
+use crate::{servers, suite};
+
+/// How long a case may take. The slowest take a second or two; a case that hangs must not hang the run.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The name of a case and what became of it; an `Err` says why it failed and where.
+pub type CaseResult = (String, Result<(), String>);
+
+/// Runs the whole suite as a test target with `harness = false`, with the arguments of ordinary tests.
+///
+/// Nothing is opened while listing. Ends with a line `suite: NAME | SERVER` on the standard output, and
+/// stops the [`servers`] that were started.
+pub fn conformance(factory: impl BackendFactory) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let factory: Arc<dyn BackendFactory> = Arc::new(factory);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => Arc::new(runtime),
+        Err(error) => {
+            say(&format!("no runtime for the suite: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let probe = Arc::new(Probe { factory: factory.clone(), reason: OnceLock::new() });
+    let trials = suite::cases()
+        .into_iter()
+        .map(|case| {
+            let (probe, runtime) = (probe.clone(), runtime.clone());
+            Trial::ignorable_test(case.name.clone(), move || probe.run(&runtime, &case))
+        })
+        .collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(reason) = probe.reason.get() {
+        let server = reason.as_ref().map_or_else(|| factory.server(), |why| format!("not available: {why}"));
+        say(&format!("suite: {} | {}", factory.name(), one_line(&server)));
+    }
+    runtime.block_on(servers::stop_all());
+    conclusion.exit_code()
+}
+
+/// Runs every case whose name contains `filter`, eight at a time.
+pub async fn run_cases(factory: Arc<dyn BackendFactory>, filter: &str) -> Vec<CaseResult> {
+    let cases: Vec<Case> = suite::cases().into_iter().filter(|case| case.name.contains(filter)).collect();
+    stream::iter(cases)
+        .map(|case| {
+            let factory = factory.clone();
+            async move {
+                let result = run(factory, &case).await.or_else(|failure| match failure.skipped {
+                    true => Ok(()),
+                    false => Err(failure.to_string()),
+                });
+                (case.name, result)
+            }
+        })
+        .buffered(8)
+        .collect()
+        .await
+}
+
+/// Whether the backend can be had, asked once, by the first case that runs.
+struct Probe {
+    factory: Arc<dyn BackendFactory>,
+    /// Why not, if not.
+    reason: OnceLock<Option<String>>,
+}
+
+impl Probe {
+    fn run(&self, runtime: &Runtime, case: &Case) -> Result<Completion, Failed> {
+        let reason = self.reason.get_or_init(|| runtime.block_on(self.ask()));
+        match reason {
+            None => match runtime.block_on(run(self.factory.clone(), case)) {
+                Ok(()) => Ok(Completion::Completed),
+                Err(failure) if failure.skipped => Ok(Completion::ignored_with(failure)),
+                Err(failure) => Err(failure.into()),
+            },
+            Some(reason) if is_required(self.factory.name()) => Err(reason.into()),
+            Some(reason) => Ok(Completion::ignored_with(one_line(reason))),
+        }
+    }
+
+    async fn ask(&self) -> Option<String> {
+        let backend: Arc<dyn OnlineStoreBackend> =
+            match self.factory.open(Arc::new(ManualClock::at(START))).await {
+                Ok(backend) => backend,
+                Err(reason) => return Some(reason),
+            };
+        backend.close().await.err().map(|error| error.to_string())
+    }
+}
+
+fn is_required(name: &str) -> bool {
+    std::env::var("FSTORE_REQUIRE").is_ok_and(|list| list.split(',').any(|item| item.trim() == name))
+}
+
+async fn run(factory: Arc<dyn BackendFactory>, case: &Case) -> Outcome {
+    let work = async {
+        let context = Context::open(factory).await.map_err(failure)?;
+        let (store, tenant) = (context.store.clone(), context.tenant.clone());
+        let outcome = (case.run)(context).await;
+        // A shared server should not fill up with what a good run has left behind.
+        if outcome.is_ok()
+            && let Ok(scope) = feature_core::Scope::tenant(&tenant)
+        {
+            let _ = store.purge(&scope).await;
+        }
+        outcome
+    };
+    let work = tokio::time::timeout(PATIENCE, std::panic::AssertUnwindSafe(work).catch_unwind());
+    match work.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(failure(format!("the backend panicked: {text}")))
+        }
+        Err(_) => Err(failure(format!("the case did not end within {PATIENCE:?}"))),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A test target speaks to whoever runs it.
+#[expect(clippy::print_stdout, reason = "the runner reads this line")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use feature_core::Clock;
+
+    use super::*;
+
+    struct Unreachable;
+
+    #[async_trait::async_trait]
+    impl BackendFactory for Unreachable {
+        fn name(&self) -> &'static str {
+            "unreachable"
+        }
+
+        async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+            Err("no server:\n  nobody answers".to_owned())
+        }
+    }
+
+    #[test]
+    fn where_the_backend_cannot_be_had_a_case_is_ignored_with_the_reason() {
+        let runtime = Runtime::new().unwrap();
+        let probe = Probe { factory: Arc::new(Unreachable), reason: OnceLock::new() };
+        let Ok(Completion::Ignored { reason }) = probe.run(&runtime, &suite::cases()[0]) else {
+            panic!("the case is not ignored");
+        };
+        assert_eq!(reason.as_deref(), Some("no server: nobody answers"));
+    }
+
+    #[test]
+    fn no_two_cases_have_the_same_name() {
+        let mut names: Vec<_> = suite::cases().into_iter().map(|case| case.name).collect();
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,206 @@
+//! Gets the servers that backends need for their tests: from an address in the environment, a container,
+//! or a program on the `PATH`, in this order.
+//!
+//! | | Redis | Aerospike |
+//! |---|---|---|
+//! | address | `FSTORE_TEST_REDIS_URL` | `FSTORE_TEST_AEROSPIKE_URL` |
+//! | image | `FSTORE_TEST_REDIS_IMAGE`, else `fstore-redis:local`, else `redis:7.2` | `FSTORE_TEST_AEROSPIKE_IMAGE`, else `fstore-aerospike:local`, else `aerospike/aerospike-server:latest` |
+//! | program | `redis-server` | `asd` |
+//!
+//! Servers that are started listen on the loopback interface alone, keep nothing on disk, and end with the
+//! [`Server`], with [`stop_all`], or, for programs, with this process in whatever way it ends.
+
+#[cfg(feature = "containers")]
+mod container;
+mod process;
+
+use std::collections::HashMap;
+use std::env;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use tokio::sync::Mutex;
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Software {
+    /// Redis or a server that speaks its protocol.
+    Redis,
+    /// Aerospike, with a namespace `features` in memory.
+    Aerospike,
+}
+
+/// A way to get a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One that runs already, by its address in the environment.
+    Address,
+    /// A container, where Docker answers.
+    Container,
+    /// A program on the `PATH`.
+    Process,
+}
+
+/// What is known of each kind of server.
+#[cfg_attr(not(feature = "containers"), expect(dead_code, reason = "some of it is about containers"))]
+struct Facts {
+    scheme: &'static str,
+    port: u16,
+    url_variable: &'static str,
+    image_variable: &'static str,
+    images: [&'static str; 2],
+    program: &'static str,
+    /// What the server writes to its log when it takes connections.
+    ready: &'static str,
+}
+
+impl Software {
+    const fn facts(self) -> Facts {
+        match self {
+            Self::Redis => Facts {
+                scheme: "redis",
+                port: 6379,
+                url_variable: "FSTORE_TEST_REDIS_URL",
+                image_variable: "FSTORE_TEST_REDIS_IMAGE",
+                images: ["fstore-redis:local", "redis:7.2"],
+                program: "redis-server",
+                ready: "Ready to accept connections",
+            },
+            Self::Aerospike => Facts {
+                scheme: "aerospike",
+                port: 3000,
+                url_variable: "FSTORE_TEST_AEROSPIKE_URL",
+                image_variable: "FSTORE_TEST_AEROSPIKE_IMAGE",
+                images: ["fstore-aerospike:local", "aerospike/aerospike-server:latest"],
+                program: "asd",
+                ready: "soon there will be cake!",
+            },
+        }
+    }
+}
+
+/// A server for tests. One that was started here ends when this is stopped or dropped.
+pub struct Server {
+    url: String,
+    how: String,
+    held: Held,
+}
+
+/// What keeps the server running.
+enum Held {
+    /// Somebody else.
+    Nothing,
+    #[cfg(feature = "containers")]
+    Container(Box<container::Container>),
+    Process(process::Process),
+}
+
+impl Server {
+    /// The Redis server of this process, got at the first call.
+    ///
+    /// # Errors
+    /// Why each way failed.
+    pub async fn redis() -> Result<Arc<Self>, String> {
+        Self::shared(Software::Redis).await
+    }
+
+    /// The Aerospike server of this process, got at the first call.
+    ///
+    /// # Errors
+    /// Why each way failed.
+    pub async fn aerospike() -> Result<Arc<Self>, String> {
+        Self::shared(Software::Aerospike).await
+    }
+
+    async fn shared(software: Software) -> Result<Arc<Self>, String> {
+        let mut shared = SHARED.lock().await;
+        if let Some(known) = shared.get(&software) {
+            return known.clone();
+        }
+        let got = Self::get(software).await.map(Arc::new);
+        shared.insert(software, got.clone());
+        got
+    }
+
+    /// Gets a server of one's own, in whatever way works.
+    ///
+    /// # Errors
+    /// Why each way failed.
+    pub async fn get(software: Software) -> Result<Self, String> {
+        let mut reasons = Vec::new();
+        for way in [Way::Address, Way::Container, Way::Process] {
+            match Self::start(software, way).await {
+                Ok(server) => return Ok(server),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        Err(format!("no {software:?} server: {}", reasons.join("; ")))
+    }
+
+    /// Gets a server of one's own, in this way.
+    ///
+    /// # Errors
+    /// Why it cannot be had in this way.
+    pub async fn start(software: Software, way: Way) -> Result<Self, String> {
+        let facts = software.facts();
+        match way {
+            Way::Address => {
+                let name = facts.url_variable;
+                let url = env::var(name).map_err(|_| format!("{name} is not set"))?;
+                Ok(Self { url, how: format!("address from {name}"), held: Held::Nothing })
+            }
+            #[cfg(feature = "containers")]
+            Way::Container => {
+                let (container, port, how) = container::start(&facts).await?;
+                let url = format!("{}://127.0.0.1:{port}", facts.scheme);
+                Ok(Self { url, how, held: Held::Container(Box::new(container)) })
+            }
+            #[cfg(not(feature = "containers"))]
+            Way::Container => Err("the kit was built without the feature `containers`".to_owned()),
+            Way::Process => {
+                let (process, port, how) = process::start(software, &facts).await?;
+                let url = format!("{}://127.0.0.1:{port}", facts.scheme);
+                Ok(Self { url, how, held: Held::Process(process) })
+            }
+        }
+    }
+
+    /// The server's address: `redis://127.0.0.1:PORT`, or what the environment says. May hold a password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How the server was got, for people: `container fstore-redis:local`.
+    pub fn how(&self) -> &str {
+        &self.how
+    }
+
+    /// Ends a server that was started here, and returns when it is gone.
+    pub async fn stop(self) {
+        match self.held {
+            Held::Nothing => {}
+            #[cfg(feature = "containers")]
+            Held::Container(container) => container::stop(*container).await,
+            Held::Process(process) => process.stop(),
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("how", &self.how).finish_non_exhaustive()
+    }
+}
+
+type Shared = HashMap<Software, Result<Arc<Server>, String>>;
+
+static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
+
+/// Stops the servers that [`Server::redis`] and [`Server::aerospike`] have started and that nobody holds
+/// any more. [`conformance`](crate::conformance) does so at its end.
+pub async fn stop_all() {
+    let all: Vec<_> = SHARED.lock().await.drain().collect();
+    for server in all.into_iter().filter_map(|(_, server)| Arc::into_inner(server.ok()?)) {
+        server.stop().await;
+    }
+}

@@ -1,0 +1,40 @@
+//! The cases, by subject.
+
+mod batches;
+mod concurrency;
+mod contract;
+mod expiry;
+mod identity;
+mod limits;
+mod model;
+mod reads;
+mod scan_purge;
+mod values;
+mod writes;
+
+use crate::case::{Case, Subject};
+
+/// Adds the cases of a subject.
+type Add = fn(&mut Subject<'_>);
+
+/// Every case, in the order of the subjects.
+pub(crate) fn cases() -> Vec<Case> {
+    let subjects: [(&'static str, Add); 11] = [
+        ("identity", identity::add),
+        ("values", values::add),
+        ("reads", reads::add),
+        ("writes", writes::add),
+        ("expiry", expiry::add),
+        ("limits", limits::add),
+        ("batches", batches::add),
+        ("concurrency", concurrency::add),
+        ("scan_purge", scan_purge::add),
+        ("contract", contract::add),
+        ("model", model::add),
+    ];
+    let mut cases = Vec::new();
+    for (name, add) in subjects {
+        add(&mut Subject { name, cases: &mut cases });
+    }
+    cases
+}

@@ -1,0 +1,4 @@
+#![no_main]
+//! Looks for exceptions to `fstore_tests::fuzz::urls`.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fstore_tests::fuzz::urls(data));

@@ -1,0 +1,60 @@
+//! What the tests that run the program share.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use feature_core::{OnlineStore, Scope, StoreUrl, SystemClock};
+use futures::StreamExt;
+use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
+
+/// The program, built if it is not.
+pub(crate) fn fstore() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let build = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "feature-cli",
+                "--bin",
+                "fstore",
+                "--message-format",
+                "json",
+            ])
+            .output()
+            .expect("cargo runs");
+        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+        let executable = String::from_utf8_lossy(&build.stdout)
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
+        executable.expect("cargo names the program it built")
+    })
+}
+
+/// An embedded store, opened as the program opens it.
+pub(crate) fn open(url: &str) -> OnlineStore {
+    let config = EmbeddedConfig::from_url(&StoreUrl::parse(url).expect("a URL")).expect("settings");
+    let backend = EmbeddedOnlineStore::connect(config, Arc::new(SystemClock)).expect("the store opens");
+    OnlineStore::new(Arc::new(backend))
+}
+
+/// Everything that a tenant's store holds, a line a record, sorted: two stores that serve the same
+/// features give the same lines.
+pub(crate) async fn contents(store: &OnlineStore, tenant: &str) -> Vec<String> {
+    let scope = Scope::tenant(tenant).expect("a tenant");
+    let mut rows: Vec<String> = store
+        .scan(&scope)
+        .map(|row| {
+            let (key, row) = row.expect("every record is whole");
+            let features: Vec<_> =
+                row.iter().map(|(name, status, value)| (name, status, value, row.event_time(name))).collect();
+            format!("{key} {} {features:?}", row.timestamp)
+        })
+        .collect()
+        .await;
+    rows.sort();
+    rows
+}

@@ -1,0 +1,65 @@
+//! `cargo xtask ci`: everything that a change must pass.
+
+use std::process::ExitCode;
+
+use crate::process::{Result, cargo, root, run as run_program};
+use crate::{edges, links, test};
+
+/// Finds dependencies that nothing uses.
+const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
+
+type Check = (&'static str, fn() -> Result<()>);
+
+const CHECKS: [Check; 6] = [
+    ("format", format),
+    ("edges between crates", edges::check),
+    ("links of the documents", links::check),
+    ("lints", lints),
+    ("documentation", documentation),
+    ("unused dependencies", unused_dependencies),
+];
+
+/// Runs every check, whatever becomes of the others, then the tests.
+pub(crate) fn run(tests: bool) -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for (name, check) in CHECKS {
+        println!("== {name}");
+        if let Err(error) = check() {
+            eprintln!("{error}");
+            failed.push(name);
+        }
+    }
+    println!("== {} of {} checks passed", CHECKS.len() - failed.len(), CHECKS.len());
+    if !failed.is_empty() {
+        println!("failed: {}", failed.join(", "));
+    }
+    let tested = if tests { test::run(&[])? } else { ExitCode::SUCCESS };
+    Ok(if failed.is_empty() { tested } else { ExitCode::FAILURE })
+}
+
+fn format() -> Result<()> {
+    run_program(cargo().args(["fmt", "--all", "--check"]))?;
+    run_program(cargo().args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+}
+
+fn lints() -> Result<()> {
+    run_program(cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn documentation() -> Result<()> {
+    let mut command = cargo();
+    run_program(
+        command.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn unused_dependencies() -> Result<()> {
+    let tools = root().join("target/tools");
+    let (tool, version) = MACHETE;
+    let program = tools.join("bin").join(tool);
+    if !program.is_file() {
+        let mut install = cargo();
+        run_program(install.args(["install", "--locked", "--version", version, tool, "--root"]).arg(&tools))?;
+    }
+    run_program(std::process::Command::new(program).current_dir(root()))
+}

@@ -1,0 +1,74 @@
+//! The project's own commands: `cargo xtask test`, `bench`, `ci`, `images`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people: printing is its work")]
+
+mod bench;
+mod ci;
+mod edges;
+mod images;
+mod links;
+mod process;
+mod servers;
+mod suites;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every test of the workspace, doctests included, and end with a table of suites
+    ///
+    /// Sets up what the tests need. A server comes from an address in the environment
+    /// (FSTORE_TEST_REDIS_URL, FSTORE_TEST_AEROSPIKE_URL), from Docker, or from a program on the PATH; on
+    /// Debian as root redis-server is installed where nothing else is to be had.
+    Test {
+        /// Handed to the test programs: names to filter by, and options such as --test-threads=1
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        filter: Vec<String>,
+    },
+    /// Run a benchmark
+    Bench {
+        /// Which one; a wrong name lists the known ones
+        name: String,
+        /// Measure briefly, to see that it works
+        #[arg(long)]
+        quick: bool,
+        /// Write the results to this file
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Check format, lints, documentation, edges between crates, links and unused dependencies, then test
+    Ci {
+        /// Leave the tests out
+        #[arg(long)]
+        no_tests: bool,
+    },
+    /// Make local images of the servers that tests use, where no registry answers
+    Images,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Test { filter } => test::run(&filter),
+        Command::Bench { name, quick, json } => bench::run(&name, quick, json.as_deref()),
+        Command::Ci { no_tests } => ci::run(!no_tests),
+        Command::Images => images::run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

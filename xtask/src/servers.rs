@@ -1,0 +1,180 @@
+//! Where the servers that tests use come from.
+//!
+//! This only makes sure that there is something to start; the launcher in `store-testkit` starts it, when
+//! the first test asks for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::images;
+use crate::process::{Result, find, metadata, output, run, succeeds_within};
+
+/// A kind of server.
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    /// Names the address of one that runs already.
+    url_variable: &'static str,
+    /// Tells the launcher which image to start.
+    image_variable: &'static str,
+    /// What `cargo xtask images` makes.
+    pub(crate) local_image: &'static str,
+    official_image: &'static str,
+    pub(crate) program: &'static str,
+    /// The Debian package that has the program, where there is one.
+    package: Option<&'static str>,
+    /// The crates whose tests start it.
+    users: &'static [&'static str],
+}
+
+pub(crate) const REDIS: Server = Server {
+    name: "Redis",
+    url_variable: "FSTORE_TEST_REDIS_URL",
+    image_variable: "FSTORE_TEST_REDIS_IMAGE",
+    local_image: "fstore-redis:local",
+    official_image: "redis:7.2",
+    program: "redis-server",
+    package: Some("redis-server"),
+    users: &["store-testkit", "store-redis"],
+};
+
+pub(crate) const AEROSPIKE: Server = Server {
+    name: "Aerospike",
+    url_variable: "FSTORE_TEST_AEROSPIKE_URL",
+    image_variable: "FSTORE_TEST_AEROSPIKE_IMAGE",
+    local_image: "fstore-aerospike:local",
+    official_image: "aerospike/aerospike-server:latest",
+    program: "asd",
+    package: None,
+    users: &["store-aerospike"],
+};
+
+/// How tests will get a server.
+enum Source {
+    Address,
+    Image(String),
+    Program(PathBuf),
+}
+
+/// Finds or makes a source of every server that the workspace's tests use, and says which. Gives the
+/// environment variables that tell the tests. A server that cannot be had fails nothing: its tests are
+/// ignored, and this says so.
+///
+/// # Errors
+/// When the workspace cannot be read.
+pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
+    let metadata = metadata(&["--no-deps"])?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let packages: Vec<&str> = packages.filter_map(|package| package["name"].as_str()).collect();
+    let mut variables = Vec::new();
+    for server in [REDIS, AEROSPIKE] {
+        if !server.users.iter().any(|user| packages.contains(user)) {
+            continue;
+        }
+        match source(&server) {
+            Some(Source::Address) => println!("{}: at the address in {}", server.name, server.url_variable),
+            Some(Source::Image(image)) => {
+                println!("{}: a container of {image}", server.name);
+                variables.push((server.image_variable, image));
+            }
+            Some(Source::Program(program)) => println!("{}: {}", server.name, program.display()),
+            None => println!(
+                "{name}: none. Tests that need it will be ignored. To have them run, set {url} to the address \
+                 of a server, or start Docker, or put {program} on the PATH.",
+                name = server.name,
+                url = server.url_variable,
+                program = server.program,
+            ),
+        }
+    }
+    Ok(variables)
+}
+
+fn source(server: &Server) -> Option<Source> {
+    if std::env::var_os(server.url_variable).is_some() {
+        return Some(Source::Address);
+    }
+    if docker_answers()
+        && let Some(image) = image(server)
+    {
+        return Some(Source::Image(image));
+    }
+    program(server).map(Source::Program)
+}
+
+/// An image of the server: the one that the environment names, one that is here, one from a registry, or
+/// one made here.
+fn image(server: &Server) -> Option<String> {
+    if let Ok(image) = std::env::var(server.image_variable) {
+        return Some(image);
+    }
+    let here = [server.local_image, server.official_image].into_iter().find(|image| image_exists(image));
+    if let Some(image) = here.or_else(|| pulled(server)) {
+        return Some(image.to_owned());
+    }
+    let program = program(server)?;
+    match images::make(server, &program) {
+        Ok(()) => Some(server.local_image.to_owned()),
+        Err(error) => {
+            eprintln!("{}: no image could be made: {error}", server.name);
+            None
+        }
+    }
+}
+
+/// The official image, if a registry gives it.
+pub(crate) fn pulled(server: &Server) -> Option<&'static str> {
+    let image = server.official_image;
+    let limit = Duration::from_secs(300);
+    succeeds_within(limit, Command::new("docker").args(["pull", image])).then_some(image)
+}
+
+pub(crate) fn docker_answers() -> bool {
+    succeeds_within(Duration::from_secs(10), Command::new("docker").arg("version"))
+}
+
+pub(crate) fn image_exists(image: &str) -> bool {
+    succeeds_within(Duration::from_secs(10), Command::new("docker").args(["image", "inspect", image]))
+}
+
+/// The server's program, installed first where that is possible and nothing else is to be had.
+pub(crate) fn program(server: &Server) -> Option<PathBuf> {
+    if let Some(program) = find(server.program) {
+        return Some(program);
+    }
+    let package = server.package.filter(|_| can_install())?;
+    println!("{}: installing the package {package}, since there is none here", server.name);
+    if let Err(error) = install(package) {
+        eprintln!("{}: the package {package} cannot be installed: {error}", server.name);
+    }
+    find(server.program)
+}
+
+/// Whether this is Debian, or one of its kind, and the user is root.
+fn can_install() -> bool {
+    let root = || output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    Path::new("/etc/debian_version").exists() && find("apt-get").is_some() && root()
+}
+
+/// Installs a package, without leaving the service that it brings running.
+fn install(package: &str) -> Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        run(command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt(&["update"])?;
+    // Debian asks this program before it starts a service; 101 is no.
+    let policy = Path::new("/usr/sbin/policy-rc.d");
+    let ours = !policy.exists();
+    if ours {
+        std::fs::write(policy, "#!/bin/sh\nexit 101\n")?;
+        run(Command::new("chmod").arg("755").arg(policy))?;
+    }
+    let installed = apt(&["install", "--yes", "--no-install-recommends", package]);
+    if ours {
+        std::fs::remove_file(policy)?;
+    }
+    // Without systemd there is nothing that would start it later.
+    succeeds_within(Duration::from_secs(30), Command::new("systemctl").args(["disable", "--now", package]));
+    installed
+}

@@ -116,13 +116,12 @@ fn count(counts: &str, what: &str) -> u64 {
     before.and_then(|text| text.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Why the test of a line such as `test name ... ignored, reason` was ignored.
+/// Why the test of a line such as `test name ... ignored, reason` was ignored. A reason that shows only
+/// when the test runs stands in parentheses.
 fn ignored(line: &str) -> Option<&str> {
     let (_, reason) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
-    Some(match reason.strip_prefix(", ") {
-        Some(reason) => reason.trim(),
-        None => "no reason given",
-    })
+    let reason = reason.strip_prefix(", ").or_else(|| reason.trim().strip_prefix('(')?.strip_suffix(')'));
+    Some(reason.map_or("no reason given", str::trim))
 }
 
 /// Columns as wide as their widest cell, except the last; numbers to the right.
@@ -174,7 +173,7 @@ test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 4 filtered out; 
      Running tests/conformance.rs (/elsewhere/debug/deps/conformance-77)
 suite: redis | container fstore-redis:local
 test get ... ignored, no server
-test put ... ignored, no server
+test put   ... ignored (no server)
 test scan ... ignored
 test result: ok. 20 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.1s
 

@@ -89,7 +89,7 @@ pub(crate) enum StoreCommand {
         tenant: Option<String>,
     },
     /// Ask the store how it is.
-    Check,
+    Check(CheckArgs),
 }
 
 /// Which records.
@@ -253,6 +253,13 @@ pub(crate) struct PurgeArgs {
     /// Do not ask.
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Read every record too, and tell which are damaged; the exit code is then 3.
+    #[arg(long)]
+    pub(crate) records: bool,
 }
 
 #[derive(Debug, Args)]

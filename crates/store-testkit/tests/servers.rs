@@ -1,15 +1,20 @@
 //! A Redis server in each way it can be started here, asked over a plain socket.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
+#![allow(clippy::print_stdout, reason = "the runner reads the last line")]
 
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use store_testkit::servers::{Server, Software, Way, stop_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// How the shared server was got.
+static HOW: OnceLock<String> = OnceLock::new();
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -27,7 +32,12 @@ fn main() -> ExitCode {
         trial("redis_as_a_process_starts_and_stops", Way::Process),
         shared,
     ];
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let arguments = Arguments::from_args();
+    let exit = libtest_mimic::run(&arguments, trials).exit_code();
+    if let Some(how) = HOW.get() {
+        println!("suite: redis | {how}");
+    }
+    exit
 }
 
 fn address(server: &Server) -> SocketAddr {
@@ -64,6 +74,7 @@ async fn is_shared() -> Result<Completion, Failed> {
     if server.how().starts_with("address") {
         return Ok(Completion::ignored_with("the environment names a server, which is not ours to stop"));
     }
+    HOW.get_or_init(|| server.how().to_owned());
     let address = address(&server);
     assert_eq!(Server::redis().await.map(|same| same.url().to_owned()), Ok(server.url().to_owned()));
     assert_eq!(ping(address).await?, "+PONG\r\n");

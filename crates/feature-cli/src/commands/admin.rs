@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
-use feature_core::{Clock, OnlineStore, OnlineStoreBackend, RecordHeader, Scope, SystemClock};
+use feature_core::{Clock, OnlineStore, OnlineStoreBackend, Record, RecordHeader, Scope, SystemClock};
 use futures::StreamExt;
 use serde_json::json;
 
 use super::Open;
 use crate::catalog::CATALOG_TENANT;
-use crate::cli::PurgeArgs;
+use crate::cli::{CheckArgs, PurgeArgs};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
 use crate::stores;
@@ -84,7 +84,7 @@ pub(super) async fn stats(open: &Open, tenant: Option<&str>, output: &mut Output
     Ok(exit)
 }
 
-pub(super) async fn check(open: &Open, output: &mut Output) -> Result<Exit> {
+pub(super) async fn check(open: &Open, args: &CheckArgs, output: &mut Output) -> Result<Exit> {
     let health = OnlineStore::new(Arc::clone(open.backend())).check().await?;
     let mut rows = output.rows(&["name", "value"]);
     rows.push(vec![json!("backend"), json!(open.backend().capabilities().backend)])?;
@@ -94,8 +94,25 @@ pub(super) async fn check(open: &Open, output: &mut Output) -> Result<Exit> {
     for warning in health.warnings {
         rows.push(vec![json!("warning"), json!(warning)])?;
     }
+    let mut damaged = 0;
+    if args.records {
+        let mut read = 0;
+        let mut scan = open.backend().scan(&Scope::Store);
+        while let Some(record) = scan.next().await {
+            read += 1;
+            let whole = record.and_then(|(key, record)| {
+                Record::decode(&record.bytes).map(drop).map_err(|error| error.with_key(&key))
+            });
+            if let Err(error) = whole {
+                damaged += 1;
+                say(format_args!("fstore: {error}"));
+            }
+        }
+        rows.push(vec![json!("records_read"), json!(read)])?;
+        rows.push(vec![json!("records_damaged"), json!(damaged)])?;
+    }
     rows.finish()?;
-    Ok(Exit::Done)
+    Ok(if damaged == 0 { Exit::Done } else { Exit::Partly })
 }
 
 pub(super) async fn compact(url: &str, output: &mut Output) -> Result<Exit> {

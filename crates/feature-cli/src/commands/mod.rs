@@ -62,7 +62,7 @@ async fn on_store(url: &str, command: StoreCommand, output: &mut Output) -> Resu
         StoreCommand::Apply(args) => apply::run(&open, args, output).await,
         StoreCommand::Views { names } => apply::views(&open, &names, output).await,
         StoreCommand::Stats { tenant } => admin::stats(&open, tenant.as_deref(), output).await,
-        StoreCommand::Check => admin::check(&open, output).await,
+        StoreCommand::Check(args) => admin::check(&open, &args, output).await,
     };
     let closed = open.backend.close().await;
     // What failed first is what the user needs to know.

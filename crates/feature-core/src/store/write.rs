@@ -172,7 +172,10 @@ impl OnlineStore {
                 *row = Some(Err(error.clone()));
             }
         }
-        let lost = || Err(self.error("write", Error::new(ErrorKind::Internal, "the row has no outcome")));
+        let lost = || {
+            let error = Error::new(ErrorKind::Internal, "the backend gave no outcome for the row");
+            Err(self.error("write", error).with_in_doubt(true))
+        };
         Ok(WriteReport::new(outcomes.into_iter().map(|row| row.unwrap_or_else(lost)).collect()))
     }
 

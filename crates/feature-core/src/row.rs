@@ -1,5 +1,7 @@
 //! What a read gives.
 
+use std::fmt;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,8 @@ impl FeatureStatus {
     }
 }
 
-/// The features of one entity: those requested, in the order of the request, or all, sorted by name.
+/// The features of one entity: those requested, in the order of the request, or all, sorted by name. Rows
+/// of one read share the memory of their values, which goes with the last of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureRow {
     /// Which entity.
@@ -48,11 +51,41 @@ pub struct FeatureRow {
     pub expires_at: Option<Timestamp>,
     names: Arc<FeatureNames>,
     /// One for each name; null where the status is not `Present`.
-    values: Vec<FeatureValue>,
+    values: Values,
     /// Statuses that the value alone does not tell, by index, ascending; most rows have none.
     withheld: Vec<(usize, FeatureStatus)>,
     /// Event times other than the record's own, by index, ascending.
     times: Vec<(usize, Timestamp)>,
+}
+
+/// A row's part of the values of a read: one allocation for the values of all rows is much cheaper than
+/// one for each.
+#[derive(Clone)]
+struct Values {
+    all: Arc<Vec<FeatureValue>>,
+    at: Range<usize>,
+}
+
+impl Deref for Values {
+    type Target = [FeatureValue];
+
+    fn deref(&self) -> &[FeatureValue] {
+        &self.all[self.at.clone()]
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Values {}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 impl FeatureRow {
@@ -153,43 +186,88 @@ impl RowDecoder {
         record: &Bytes,
         now: Timestamp,
     ) -> Result<Option<FeatureRow>> {
+        self.decode_all([(entity_key, Ok(Some(record)))], now).pop().unwrap_or(Ok(None))
+    }
+
+    /// The rows of a read, in order: of each entity the record that was found, or why there is none.
+    pub(crate) fn decode_all<'a>(
+        &mut self,
+        records: impl IntoIterator<Item = (&'a EntityKey, Result<Option<&'a Bytes>>)>,
+        now: Timestamp,
+    ) -> Vec<Result<Option<FeatureRow>>> {
+        let records = records.into_iter();
+        let rows_left = records.size_hint().0;
+        let mut values = Vec::new();
+        let mut decoded = Vec::with_capacity(rows_left);
+        for (entity_key, record) in records {
+            let start = values.len();
+            let row = record.and_then(|record| match record {
+                Some(record) => self.decode_into(&mut values, record, now),
+                None => Ok(None),
+            });
+            if !matches!(row, Ok(Some(_))) {
+                values.truncate(start);
+            } else if start == 0 {
+                // Rows of a view are much of a size.
+                values.reserve(values.len().saturating_mul(rows_left).min(1 << 16));
+            }
+            decoded.push((entity_key, row, start..values.len()));
+        }
+        let all = Arc::new(values);
+        let row = |(entity_key, row, at): (&EntityKey, Result<Option<Decoded>>, Range<usize>)| {
+            let finish = |row: Decoded| FeatureRow {
+                entity_key: entity_key.clone(),
+                timestamp: row.timestamp,
+                expires_at: row.expires_at,
+                names: row.names,
+                values: Values { all: Arc::clone(&all), at },
+                withheld: row.withheld,
+                times: row.times,
+            };
+            row.map(|row| row.map(finish))
+        };
+        decoded.into_iter().map(row).collect()
+    }
+
+    /// Decodes a record, appending its values to `values`.
+    fn decode_into(
+        &mut self,
+        values: &mut Vec<FeatureValue>,
+        record: &Bytes,
+        now: Timestamp,
+    ) -> Result<Option<Decoded>> {
         let view = RecordView::parse(record)?;
         if view.header.is_expired(now) || view.header.features == 0 {
             return Ok(None);
         }
         let layout = self.layout(record, &view)?;
-        let mut values;
-        let mut withheld = Vec::new();
-        let mut times = Vec::new();
+        let start = values.len();
+        let mut row = Decoded {
+            timestamp: view.header.event_time,
+            expires_at: view.header.expires_at,
+            names: layout.names,
+            withheld: Vec::new(),
+            times: Vec::new(),
+        };
         if self.requested.is_none() {
-            values = view.values()?;
-            times.extend(view.own_times());
+            view.values(values)?;
+            row.times.extend(view.own_times());
         } else {
-            values = Vec::with_capacity(layout.positions.len());
             for (at, position) in layout.positions.iter().enumerate() {
                 let Some(position) = *position else {
                     values.push(FeatureValue::Null);
-                    withheld.push((at, FeatureStatus::NotFound));
+                    row.withheld.push((at, FeatureStatus::NotFound));
                     continue;
                 };
                 values.push(view.value(position)?);
                 let time = view.time(position);
                 if time != view.header.event_time {
-                    times.push((at, time));
+                    row.times.push((at, time));
                 }
             }
         }
-        let mut row = FeatureRow {
-            entity_key: entity_key.clone(),
-            timestamp: view.header.event_time,
-            expires_at: view.header.expires_at,
-            names: layout.names,
-            values,
-            withheld,
-            times,
-        };
         if let Some(max_age) = self.max_age {
-            row.withhold_older_than(now.saturating_sub(max_age));
+            row.withhold_older_than(now.saturating_sub(max_age), &mut values[start..]);
         }
         Ok(Some(row))
     }
@@ -212,21 +290,31 @@ impl RowDecoder {
     }
 }
 
-impl FeatureRow {
-    fn withhold_older_than(&mut self, oldest: Timestamp) {
+/// A row before its values are shared.
+struct Decoded {
+    timestamp: Timestamp,
+    expires_at: Option<Timestamp>,
+    names: Arc<FeatureNames>,
+    withheld: Vec<(usize, FeatureStatus)>,
+    times: Vec<(usize, Timestamp)>,
+}
+
+impl Decoded {
+    fn withhold_older_than(&mut self, oldest: Timestamp, values: &mut [FeatureValue]) {
         if self.timestamp >= oldest && self.times.is_empty() {
             return;
         }
-        let mut withheld = Vec::new();
-        for at in 0..self.len() {
-            let status = self.status_at(at);
-            if status == FeatureStatus::NotFound {
-                withheld.push((at, status));
-            } else if self.time(at) < oldest {
-                self.values[at] = FeatureValue::Null;
-                withheld.push((at, FeatureStatus::OutsideMaxAge));
+        let mut not_found = std::mem::take(&mut self.withheld).into_iter().peekable();
+        for (at, value) in values.iter_mut().enumerate() {
+            if let Some(entry) = not_found.next_if(|(index, _)| *index == at) {
+                self.withheld.push(entry);
+                continue;
+            }
+            let own = self.times.binary_search_by_key(&at, |(index, _)| *index).ok();
+            if own.map_or(self.timestamp, |own| self.times[own].1) < oldest {
+                *value = FeatureValue::Null;
+                self.withheld.push((at, FeatureStatus::OutsideMaxAge));
             }
         }
-        self.withheld = withheld;
     }
 }

@@ -97,12 +97,12 @@ impl<'a> RecordView<'a> {
         bytes.map(|b| u32::from_be_bytes(*b) as usize).ok_or_else(|| damaged("a group of values is missing"))
     }
 
-    /// Every value, in order.
-    pub(crate) fn values(&self) -> Result<Vec<FeatureValue>> {
+    /// Appends every value, in order.
+    pub(crate) fn values(&self, out: &mut Vec<FeatureValue>) -> Result<()> {
         let count = usize::from(self.header.features);
         let mut reader = Reader::new(self.values);
         // Each group has a byte of its own, so memory is reserved for what may be there.
-        let mut out = Vec::with_capacity(count.min(self.values.len() * GROUP));
+        out.reserve(count.min(self.values.len() * GROUP));
         for (group, start) in (0..count).step_by(GROUP).enumerate() {
             if self.group_offset(group)? != self.values.len() - reader.remaining() {
                 return Err(damaged("a group of values is not where it should be"));
@@ -115,10 +115,10 @@ impl<'a> RecordView<'a> {
                         out.push(reader.value(tag, 0)?);
                     }
                 }
-                tag => reader.run(tag, n, &mut out)?,
+                tag => reader.run(tag, n, out)?,
             }
         }
-        if reader.remaining() == 0 { Ok(out) } else { Err(damaged("bytes follow the last value")) }
+        if reader.remaining() == 0 { Ok(()) } else { Err(damaged("bytes follow the last value")) }
     }
 
     /// The value of one feature; what stands before it is passed over, not built.
@@ -148,9 +148,11 @@ impl<'a> RecordView<'a> {
     /// The whole record.
     pub(crate) fn record(&self) -> Result<Record> {
         let names = self.names()?;
+        let mut values = Vec::new();
+        self.values(&mut values)?;
         let mut features: Vec<_> = names
             .iter()
-            .zip(self.values()?)
+            .zip(values)
             .map(|(name, value)| RecordFeature {
                 name: Arc::from(name),
                 event_time: self.header.event_time,

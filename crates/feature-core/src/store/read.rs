@@ -98,18 +98,21 @@ impl OnlineStore {
         let now = self.shared.clock.now();
         let mut places = places.into_iter();
         let decode = |(read, mut decoder): (&ViewRead<'_>, RowDecoder)| {
-            let row = |(entity, place): (&EntityKey, Result<usize>)| {
-                match &records[place?] {
-                    Ok(Some(record)) => decoder.decode(entity, &record.bytes, now),
-                    Ok(None) => Ok(None),
+            let found = |(entity, place): (_, Result<usize>)| {
+                let record = place.and_then(|place| match &records[place] {
+                    Ok(record) => Ok(record.as_ref().map(|record| &record.bytes)),
                     Err(error) => Err(error.clone()),
-                }
-                .map_err(|error| {
-                    let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
-                    self.error("read", error).with_key(name)
-                })
+                });
+                (entity, record)
             };
-            read.entity_keys.iter().zip(places.by_ref()).map(row).collect()
+            let mut rows = decoder.decode_all(read.entity_keys.iter().zip(places.by_ref()).map(found), now);
+            for (entity, row) in read.entity_keys.iter().zip(&mut rows) {
+                if let Err(error) = row {
+                    let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
+                    *error = self.error("read", error.clone()).with_key(name);
+                }
+            }
+            rows
         };
         Ok(reads.iter().zip(decoders).map(decode).collect())
     }

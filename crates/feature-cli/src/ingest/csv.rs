@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 use feature_core::{FeatureValue, ValueType};
 
-use super::lines::{Count, Counted};
-use super::row::{CHUNK_ROWS, Cell, Chunk, Reject, Row, Source};
+use super::lines::{Count, Counted, InChunks, Rows};
+use super::row::{Cell, Reject, Row, Source};
 use super::wanted::{Columns, NEEDS_UNIT, Wanted};
 use crate::exit::{Failure, Result};
 use crate::text;
@@ -53,19 +53,8 @@ pub(super) fn open(file: File, bytes: Option<u64>, wanted: Wanted) -> Result<Sou
         })
         .collect();
     let fields = header.len();
-    let chunks = Chunks {
-        reader,
-        count,
-        sample,
-        columns,
-        types,
-        wanted,
-        fields,
-        number: 0,
-        ended: false,
-        failure: None,
-    };
-    Ok(Source { total: bytes, chunks: Box::new(chunks) })
+    let rows = CsvRows { reader, count, sample, columns, types, wanted, fields, record, number: 0 };
+    Ok(Source { total: bytes, chunks: Box::new(InChunks::new(rows)) })
 }
 
 #[derive(Clone, Copy)]
@@ -75,7 +64,7 @@ struct Type {
     of: ValueType,
 }
 
-struct Chunks {
+struct CsvRows {
     reader: Reader<Counted<File>>,
     count: Count,
     /// Rows already read.
@@ -85,46 +74,33 @@ struct Chunks {
     types: Vec<Type>,
     wanted: Wanted,
     fields: usize,
+    record: ByteRecord,
     number: u64,
-    ended: bool,
-    /// Why it ended, to be said after the last rows.
-    failure: Option<Failure>,
 }
 
-impl Iterator for Chunks {
-    type Item = Result<Chunk>;
+impl Rows for CsvRows {
+    fn next_row(&mut self) -> Result<Option<Row>, String> {
+        if let Some(sampled) = self.sample.pop_front() {
+            self.record = sampled;
+        } else if self.reader.read_byte_record(&mut self.record).map_err(|e| e.to_string())? {
+            self.count.complete();
+        } else {
+            return Ok(None);
+        }
+        self.number += 1;
+        Ok(Some(self.row(&self.record)))
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut rows = Vec::with_capacity(CHUNK_ROWS);
-        let mut record = ByteRecord::new();
-        while !self.ended && rows.len() < CHUNK_ROWS {
-            if let Some(sampled) = self.sample.pop_front() {
-                self.number += 1;
-                rows.push(self.row(&sampled));
-                continue;
-            }
-            match self.reader.read_byte_record(&mut record) {
-                Ok(true) => {
-                    self.count.complete();
-                    self.number += 1;
-                    rows.push(self.row(&record));
-                }
-                Ok(false) => self.ended = true,
-                Err(e) => {
-                    self.ended = true;
-                    let number = self.number;
-                    self.failure = Some(Failure::Other(format!("reading stopped after row {number}: {e}")));
-                }
-            }
-        }
-        if rows.is_empty() {
-            return self.failure.take().map(Err);
-        }
-        Some(Ok(Chunk { rows, position: self.count.read() }))
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn position(&self) -> u64 {
+        self.count.read()
     }
 }
 
-impl Chunks {
+impl CsvRows {
     fn row(&self, record: &ByteRecord) -> Row {
         let with_content = |reject: Box<Reject>| {
             let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();

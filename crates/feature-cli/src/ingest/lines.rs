@@ -4,6 +4,9 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::row::{CHUNK_ROWS, Chunk, Row};
+use crate::exit::Failure;
+
 /// How long a line or a CSV record may be, in bytes. A quote that is never closed must not draw the rest of a
 /// file into memory.
 pub(super) const MAX_RECORD_BYTES: u64 = 64 << 20;
@@ -82,6 +85,55 @@ pub(super) fn read_line(reader: &mut impl BufRead, limit: usize, line: &mut Vec<
         if end.is_some() {
             return Ok(true);
         }
+    }
+}
+
+/// The rows of a text file, one by one.
+pub(super) trait Rows {
+    /// The next row, `None` at the end; or why the file cannot be read on.
+    fn next_row(&mut self) -> Result<Option<Row>, String>;
+
+    /// The number of the latest row.
+    fn number(&self) -> u64;
+
+    /// How many bytes are read.
+    fn position(&self) -> u64;
+}
+
+/// The rows of a text file, in chunks.
+pub(super) struct InChunks<R> {
+    rows: R,
+    ended: bool,
+    /// Why it ended, to be said after the last rows.
+    failure: Option<Failure>,
+}
+
+impl<R> InChunks<R> {
+    pub(super) fn new(rows: R) -> Self {
+        Self { rows, ended: false, failure: None }
+    }
+}
+
+impl<R: Rows> Iterator for InChunks<R> {
+    type Item = crate::exit::Result<Chunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rows = Vec::with_capacity(CHUNK_ROWS);
+        while !self.ended && rows.len() < CHUNK_ROWS {
+            match self.rows.next_row() {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => self.ended = true,
+                Err(e) => {
+                    self.ended = true;
+                    let number = self.rows.number();
+                    self.failure = Some(Failure::Other(format!("reading stopped after row {number}: {e}")));
+                }
+            }
+        }
+        if rows.is_empty() {
+            return self.failure.take().map(Err);
+        }
+        Some(Ok(Chunk { rows, position: self.rows.position() }))
     }
 }
 

@@ -12,9 +12,10 @@ mod row;
 mod wanted;
 mod worker;
 
-pub(crate) use pipeline::{Ended, Job, Report, ingest};
+pub(crate) use pipeline::{Ended, Report, ingest};
 pub(crate) use row::Source;
 pub(crate) use wanted::Wanted;
+pub(crate) use worker::Job;
 
 use std::fs::File;
 use std::path::Path;

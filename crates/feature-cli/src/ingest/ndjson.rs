@@ -8,10 +8,9 @@ use std::sync::Arc;
 use feature_core::FeatureValue;
 use serde_json::{Map, Value};
 
-use super::lines::{Count, Counted, MAX_RECORD_BYTES, read_line};
-use super::row::{CHUNK_ROWS, Cell, Chunk, Reject, Row, Source};
+use super::lines::{Count, Counted, InChunks, MAX_RECORD_BYTES, Rows, read_line};
+use super::row::{Cell, Reject, Row, Source};
 use super::wanted::Wanted;
-use crate::exit::{Failure, Result};
 
 /// How much of a line that cannot be read the rejects file repeats, in characters.
 const EXCERPT: usize = 1000;
@@ -20,56 +19,48 @@ const EXCERPT: usize = 1000;
 pub(super) fn open(file: File, bytes: Option<u64>, wanted: Wanted) -> Source {
     let (reader, count) = Counted::new(file);
     let reader = BufReader::with_capacity(1 << 16, reader);
-    let chunks =
-        Chunks { reader, count, wanted, names: HashMap::new(), number: 0, ended: false, failure: None };
-    Source { total: bytes, chunks: Box::new(chunks) }
+    let rows = NdjsonRows { reader, count, wanted, names: HashMap::new(), line: Vec::new(), number: 0 };
+    Source { total: bytes, chunks: Box::new(InChunks::new(rows)) }
 }
 
-struct Chunks {
+struct NdjsonRows {
     reader: BufReader<Counted<File>>,
     count: Count,
     wanted: Wanted,
     /// The features' names, shared by all rows.
     names: HashMap<String, Arc<str>>,
+    line: Vec<u8>,
     number: u64,
-    ended: bool,
-    /// Why it ended, to be said after the last rows.
-    failure: Option<Failure>,
 }
 
-impl Iterator for Chunks {
-    type Item = Result<Chunk>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut rows = Vec::with_capacity(CHUNK_ROWS);
-        let mut line = Vec::new();
-        while !self.ended && rows.len() < CHUNK_ROWS {
-            match read_line(&mut self.reader, MAX_RECORD_BYTES as usize, &mut line) {
-                Ok(true) => {
-                    self.count.complete();
-                    let bytes =
-                        line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.number == 0).unwrap_or(&line);
-                    if !bytes.trim_ascii().is_empty() {
-                        self.number += 1;
-                        rows.push(self.row(bytes));
-                    }
-                }
-                Ok(false) => self.ended = true,
-                Err(e) => {
-                    self.ended = true;
-                    let number = self.number;
-                    self.failure = Some(Failure::Other(format!("reading stopped after row {number}: {e}")));
-                }
+impl Rows for NdjsonRows {
+    fn next_row(&mut self) -> Result<Option<Row>, String> {
+        let mut line = std::mem::take(&mut self.line);
+        let mut row = None;
+        while row.is_none()
+            && read_line(&mut self.reader, MAX_RECORD_BYTES as usize, &mut line).map_err(|e| e.to_string())?
+        {
+            self.count.complete();
+            let bytes = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.number == 0).unwrap_or(&line);
+            if !bytes.trim_ascii().is_empty() {
+                self.number += 1;
+                row = Some(self.row(bytes));
             }
         }
-        if rows.is_empty() {
-            return self.failure.take().map(Err);
-        }
-        Some(Ok(Chunk { rows, position: self.count.read() }))
+        self.line = line;
+        Ok(row)
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn position(&self) -> u64 {
+        self.count.read()
     }
 }
 
-impl Chunks {
+impl NdjsonRows {
     fn row(&mut self, line: &[u8]) -> Row {
         let number = self.number;
         let excerpt = || {

@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use twox_hash::XxHash3_64;
 
 use super::progress;
 use super::row::{Accepted, Chunk, Source};
-use super::worker::{Tally, work};
+use super::worker::{Job, Tally, work};
 use crate::exit::{Failure, Result};
 
 /// How many chunks of a source may wait.
@@ -27,19 +26,6 @@ const CHUNKS_AHEAD: usize = 2;
 
 /// Beyond how many entities they are no longer counted, so that memory stays bounded.
 const MAX_COUNTED: usize = 1_000_000;
-
-/// Where the rows go, and how.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) tenant: String,
-    pub(crate) view: String,
-    /// How many rows are written at once.
-    pub(crate) batch_size: usize,
-    /// How many batches are written at a time.
-    pub(crate) concurrency: usize,
-    /// Where rejected rows go.
-    pub(crate) rejects: PathBuf,
-}
 
 /// What an ingest has done. Every row read is either written or rejected, unless it failed.
 pub(crate) struct Report {

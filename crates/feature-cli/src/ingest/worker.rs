@@ -1,7 +1,7 @@
 //! Writing batches, and what all workers share.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +10,22 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use feature_core::{Error, ErrorKind, OnlineStore, WriteOutcome};
 use tokio::sync::mpsc;
 
-use super::pipeline::Job;
 use super::rejects::Rejects;
 use super::row::{Accepted, Reject};
 use crate::exit::{Failure, Result};
+
+/// Where the rows go, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) tenant: String,
+    pub(crate) view: String,
+    /// How many rows are written at once.
+    pub(crate) batch_size: usize,
+    /// How many batches are written at a time.
+    pub(crate) concurrency: usize,
+    /// Where rejected rows go.
+    pub(crate) rejects: PathBuf,
+}
 
 /// What has become of the rows so far, and where the rejected ones go.
 pub(super) struct Tally {

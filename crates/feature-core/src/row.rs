@@ -52,10 +52,29 @@ pub struct FeatureRow {
     names: Arc<FeatureNames>,
     /// One for each name; null where the status is not `Present`.
     values: Values,
-    /// Statuses that the value alone does not tell, by index, ascending; most rows have none.
+    /// Most rows have none.
+    exceptions: Option<Box<Exceptions>>,
+}
+
+/// What is not so with every feature of a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Exceptions {
+    /// Statuses that the value alone does not tell, by index, ascending.
     withheld: Vec<(usize, FeatureStatus)>,
     /// Event times other than the record's own, by index, ascending.
     times: Vec<(usize, Timestamp)>,
+}
+
+impl Exceptions {
+    fn status(&self, at: usize) -> Option<FeatureStatus> {
+        let own = self.withheld.binary_search_by_key(&at, |(index, _)| *index).ok()?;
+        Some(self.withheld[own].1)
+    }
+
+    fn time(&self, at: usize) -> Option<Timestamp> {
+        let own = self.times.binary_search_by_key(&at, |(index, _)| *index).ok()?;
+        Some(self.times[own].1)
+    }
 }
 
 /// A row's part of the values of a read: one allocation for the values of all rows is much cheaper than
@@ -132,16 +151,15 @@ impl FeatureRow {
     }
 
     fn status_at(&self, at: usize) -> FeatureStatus {
-        match self.withheld.binary_search_by_key(&at, |(index, _)| *index) {
-            Ok(own) => self.withheld[own].1,
-            Err(_) if self.values[at].is_null() => FeatureStatus::Null,
-            Err(_) => FeatureStatus::Present,
+        match self.exceptions.as_ref().and_then(|exceptions| exceptions.status(at)) {
+            Some(own) => own,
+            None if self.values[at].is_null() => FeatureStatus::Null,
+            None => FeatureStatus::Present,
         }
     }
 
     fn time(&self, at: usize) -> Timestamp {
-        let own = self.times.binary_search_by_key(&at, |(index, _)| *index).ok();
-        own.map_or(self.timestamp, |own| self.times[own].1)
+        self.exceptions.as_ref().and_then(|exceptions| exceptions.time(at)).unwrap_or(self.timestamp)
     }
 
     /// Name, status and value of each feature, in order.
@@ -162,11 +180,11 @@ pub struct RowDecoder {
     last: Option<(Bytes, Layout)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Layout {
     names: Arc<FeatureNames>,
-    /// For each requested feature where it stands in the record; unused for every feature.
-    positions: Arc<[Option<usize>]>,
+    /// For each requested feature where it stands in the record; `None` is every feature, in order.
+    positions: Option<Vec<Option<usize>>>,
 }
 
 impl RowDecoder {
@@ -221,8 +239,7 @@ impl RowDecoder {
                 expires_at: row.expires_at,
                 names: row.names,
                 values: Values { all: Arc::clone(&all), at },
-                withheld: row.withheld,
-                times: row.times,
+                exceptions: row.exceptions,
             };
             row.map(|row| row.map(finish))
         };
@@ -240,53 +257,60 @@ impl RowDecoder {
         if view.header.is_expired(now) || view.header.features == 0 {
             return Ok(None);
         }
-        let layout = self.layout(record, &view)?;
         let start = values.len();
-        let mut row = Decoded {
-            timestamp: view.header.event_time,
-            expires_at: view.header.expires_at,
-            names: layout.names,
-            withheld: Vec::new(),
-            times: Vec::new(),
-        };
-        if self.requested.is_none() {
-            view.values(values)?;
-            row.times.extend(view.own_times());
-        } else {
-            for (at, position) in layout.positions.iter().enumerate() {
-                let Some(position) = *position else {
-                    values.push(FeatureValue::Null);
-                    row.withheld.push((at, FeatureStatus::NotFound));
-                    continue;
-                };
-                values.push(view.value(position)?);
-                let time = view.time(position);
-                if time != view.header.event_time {
-                    row.times.push((at, time));
+        let max_age = self.max_age;
+        let layout = self.layout(record, &view)?;
+        let mut exceptions = Exceptions::default();
+        match &layout.positions {
+            None => {
+                view.values(values)?;
+                exceptions.times.extend(view.own_times());
+            }
+            Some(positions) => {
+                for (at, position) in positions.iter().enumerate() {
+                    let Some(position) = *position else {
+                        values.push(FeatureValue::Null);
+                        exceptions.withheld.push((at, FeatureStatus::NotFound));
+                        continue;
+                    };
+                    values.push(view.value(position)?);
+                    let time = view.time(position);
+                    if time != view.header.event_time {
+                        exceptions.times.push((at, time));
+                    }
                 }
             }
         }
-        if let Some(max_age) = self.max_age {
-            row.withhold_older_than(now.saturating_sub(max_age), &mut values[start..]);
+        let timestamp = view.header.event_time;
+        if let Some(max_age) = max_age {
+            exceptions.withhold_older_than(now.saturating_sub(max_age), timestamp, &mut values[start..]);
         }
+        let any = !(exceptions.withheld.is_empty() && exceptions.times.is_empty());
+        let row = Decoded {
+            timestamp,
+            expires_at: view.header.expires_at,
+            names: Arc::clone(&layout.names),
+            exceptions: any.then(|| Box::new(exceptions)),
+        };
         Ok(Some(row))
     }
 
-    fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<Layout> {
-        if let Some((section, layout)) = &self.last
-            && *section == view.names_section
-        {
-            return Ok(layout.clone());
-        }
-        let layout = match &self.requested {
-            None => Layout { names: Arc::new(view.names()?), positions: Arc::from([]) },
-            Some(requested) => Layout {
-                names: requested.clone(),
-                positions: requested.iter().map(|name| view.find(name)).collect::<Result<_>>()?,
-            },
+    fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<&Layout> {
+        let known = self.last.take().filter(|(section, _)| *section == view.names_section);
+        let last = match (known, &self.requested) {
+            (Some(known), _) => known,
+            (None, requested) => {
+                let layout = match requested {
+                    None => Layout { names: Arc::new(view.names()?), positions: None },
+                    Some(names) => Layout {
+                        names: names.clone(),
+                        positions: Some(names.iter().map(|name| view.find(name)).collect::<Result<_>>()?),
+                    },
+                };
+                (record.slice_ref(view.names_section), layout)
+            }
         };
-        self.last = Some((record.slice_ref(view.names_section), layout.clone()));
-        Ok(layout)
+        Ok(&self.last.insert(last).1)
     }
 }
 
@@ -295,23 +319,19 @@ struct Decoded {
     timestamp: Timestamp,
     expires_at: Option<Timestamp>,
     names: Arc<FeatureNames>,
-    withheld: Vec<(usize, FeatureStatus)>,
-    times: Vec<(usize, Timestamp)>,
+    exceptions: Option<Box<Exceptions>>,
 }
 
-impl Decoded {
-    fn withhold_older_than(&mut self, oldest: Timestamp, values: &mut [FeatureValue]) {
-        if self.timestamp >= oldest && self.times.is_empty() {
+impl Exceptions {
+    fn withhold_older_than(&mut self, oldest: Timestamp, newest: Timestamp, values: &mut [FeatureValue]) {
+        if newest >= oldest && self.times.is_empty() {
             return;
         }
         let mut not_found = std::mem::take(&mut self.withheld).into_iter().peekable();
         for (at, value) in values.iter_mut().enumerate() {
             if let Some(entry) = not_found.next_if(|(index, _)| *index == at) {
                 self.withheld.push(entry);
-                continue;
-            }
-            let own = self.times.binary_search_by_key(&at, |(index, _)| *index).ok();
-            if own.map_or(self.timestamp, |own| self.times[own].1) < oldest {
+            } else if self.time(at).unwrap_or(newest) < oldest {
                 *value = FeatureValue::Null;
                 self.withheld.push((at, FeatureStatus::OutsideMaxAge));
             }

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn suites_are_named_after_package_and_target() {
-        let id = "path+file:///home/me/crates/feature-cli#0.1.0";
+        let id = "path+file:///src/crates/feature-cli#0.1.0";
         let named = |kind, target, program| {
             let (key, suite) = name(&artifact(id, kind, target, program)).unwrap();
             format!("{key} = {suite}")
@@ -128,8 +128,8 @@ mod tests {
 
     #[test]
     fn package_ids_of_both_forms_are_understood() {
-        assert_eq!(package_name("path+file:///home/me/tests#fstore-tests@0.1.0"), Some("fstore-tests"));
-        assert_eq!(package_name("path+file:///home/me/xtask#0.1.0"), Some("xtask"));
+        assert_eq!(package_name("path+file:///src/tests#fstore-tests@0.1.0"), Some("fstore-tests"));
+        assert_eq!(package_name("path+file:///src/xtask#0.1.0"), Some("xtask"));
     }
 
     #[test]

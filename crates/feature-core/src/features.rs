@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::record::{Record, RecordFeature};
-use crate::time::Timestamp;
+use crate::record::FeatureNames;
 use crate::value::FeatureValue;
 
 /// Feature values by name, as a write brings them. Setting a name again replaces its value.
@@ -17,7 +16,12 @@ use crate::value::FeatureValue;
 /// assert_eq!(features.get("total_purchases"), Some(&42.0.into()));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Features(Vec<(Arc<str>, FeatureValue)>);
+pub struct Features {
+    /// Sorted. In one text, because that is cheap to make, to copy, and to compare with another row's.
+    names: Arc<FeatureNames>,
+    /// One for each name.
+    values: Vec<FeatureValue>,
+}
 
 impl Features {
     /// No features yet.
@@ -25,74 +29,87 @@ impl Features {
         Self::default()
     }
 
+    /// Sorted names, and a value for each.
+    pub(crate) fn from_parts(names: Arc<FeatureNames>, values: Vec<FeatureValue>) -> Self {
+        Self { names, values }
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<FeatureNames>, Vec<FeatureValue>) {
+        (self.names, self.values)
+    }
+
     /// Sets a feature.
     #[must_use]
-    pub fn with(mut self, name: impl Into<Arc<str>>, value: impl Into<FeatureValue>) -> Self {
+    pub fn with(mut self, name: impl AsRef<str>, value: impl Into<FeatureValue>) -> Self {
         self.set(name, value);
         self
     }
 
     /// Sets a feature.
-    pub fn set(&mut self, name: impl Into<Arc<str>>, value: impl Into<FeatureValue>) {
-        let (name, value) = (name.into(), value.into());
-        match self.0.binary_search_by(|(own, _)| own.cmp(&name)) {
-            Ok(at) => self.0[at].1 = value,
-            Err(at) => self.0.insert(at, (name, value)),
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl Into<FeatureValue>) {
+        let (name, value) = (name.as_ref(), value.into());
+        match self.names.search(name) {
+            Ok(at) => self.values[at] = value,
+            Err(at) => {
+                Arc::make_mut(&mut self.names).insert(at, name);
+                self.values.insert(at, value);
+            }
         }
     }
 
     /// The value of a feature.
     pub fn get(&self, name: &str) -> Option<&FeatureValue> {
-        let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
-        self.0.get(at).map(|(_, value)| value)
+        self.values.get(self.names.search(name).ok()?)
     }
 
     /// How many features there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
     }
 
     /// The features, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &FeatureValue)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+        self.names.iter().zip(&self.values)
+    }
+
+    /// The names, sorted.
+    pub(crate) fn names(&self) -> &Arc<FeatureNames> {
+        &self.names
+    }
+
+    /// The values, in the order of the names.
+    pub(crate) fn values(&self) -> &[FeatureValue] {
+        &self.values
     }
 
     /// The values, to change them in place, sorted by name.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut FeatureValue)> {
-        self.0.iter_mut().map(|(name, value)| (&**name, value))
+        self.names.iter().zip(&mut self.values)
     }
 }
 
-impl<N: Into<Arc<str>>, V: Into<FeatureValue>> FromIterator<(N, V)> for Features {
+impl<N: AsRef<str>, V: Into<FeatureValue>> FromIterator<(N, V)> for Features {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(features: I) -> Self {
-        let mut all: Vec<(Arc<str>, FeatureValue)> =
-            features.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        if !all.is_sorted_by(|(a, _), (b, _)| a < b) {
+        let mut all: Vec<(N, V)> = features.into_iter().collect();
+        if !all.is_sorted_by(|(a, _), (b, _)| a.as_ref() < b.as_ref()) {
             // Of a name that is set twice the later value counts: reverse, keep the first of equals.
             all.reverse();
-            all.sort_by(|(a, _), (b, _)| a.cmp(b));
-            all.dedup_by(|(later, _), (kept, _)| later == kept);
+            all.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+            all.dedup_by(|(later, _), (kept, _)| later.as_ref() == kept.as_ref());
         }
-        Self(all)
+        let names = all.iter().map(|(name, _)| name).collect();
+        Self { names: Arc::new(names), values: all.into_iter().map(|(_, value)| value.into()).collect() }
     }
 }
 
-impl<N: Into<Arc<str>>, V: Into<FeatureValue>, const K: usize> From<[(N, V); K]> for Features {
+impl<N: AsRef<str>, V: Into<FeatureValue>, const K: usize> From<[(N, V); K]> for Features {
     fn from(features: [(N, V); K]) -> Self {
         features.into_iter().collect()
-    }
-}
-
-impl Record {
-    /// The record that a single write makes: every feature has its event time.
-    pub fn of_write(event_time: Timestamp, expires_at: Option<Timestamp>, features: Features) -> Self {
-        let feature = |(name, value)| RecordFeature { name, event_time, value };
-        Self { event_time, expires_at, floor: None, features: features.0.into_iter().map(feature).collect() }
     }
 }
 

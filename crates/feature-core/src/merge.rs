@@ -1,8 +1,12 @@
 //! The one rule by which writes meet.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use crate::record::{Record, RecordFeature};
+use crate::features::Features;
+use crate::record::{FeatureNames, Record};
+use crate::time::Timestamp;
+use crate::value::FeatureValue;
 
 /// Joins what is stored with what arrives.
 ///
@@ -14,8 +18,7 @@ use crate::record::{Record, RecordFeature};
 /// For distinct event times the order of arguments does not matter; for all times the grouping does not,
 /// and merging a record with itself changes nothing. So writes may arrive late, twice and in any order.
 ///
-/// Both records must have their features sorted by name, and neither may have expired: an expired record
-/// is an absent one.
+/// Neither record may have expired: an expired record is an absent one.
 ///
 /// ```
 /// use feature_core::{merge, Features, Record, Timestamp};
@@ -23,7 +26,7 @@ use crate::record::{Record, RecordFeature};
 /// let newer = write(20, Features::from([("orders", 3)]));
 /// let older = write(10, Features::from([("orders", 2), ("visits", 9)]));
 /// let merged = merge(newer, older);
-/// assert_eq!(merged.get("orders").unwrap().value, 3.into());
+/// assert_eq!(merged.get("orders").unwrap().value, &3.into());
 /// assert_eq!(merged.get("visits").unwrap().event_time, Timestamp::from_micros(10));
 /// ```
 #[must_use]
@@ -34,66 +37,71 @@ pub fn merge(stored: Record, incoming: Record) -> Record {
     } else {
         (stored.event_time, stored.expires_at)
     };
-    let mut old = stored
-        .features
-        .into_iter()
-        .filter(|f| incoming_floor.is_none_or(|floor| f.event_time > floor))
+    let (old_names, old) = take_apart(stored);
+    let (new_names, new) = take_apart(incoming);
+    let mut old = old_names
+        .iter()
+        .zip(old)
+        .filter(|(_, (time, _))| incoming_floor.is_none_or(|floor| *time > floor))
         .peekable();
-    let mut new = incoming
-        .features
-        .into_iter()
-        .filter(|f| stored_floor.is_none_or(|floor| f.event_time >= floor))
+    let mut new = new_names
+        .iter()
+        .zip(new)
+        .filter(|(_, (time, _))| stored_floor.is_none_or(|floor| *time >= floor))
         .peekable();
 
-    let mut features: Vec<RecordFeature> =
-        Vec::with_capacity(old.size_hint().1.max(new.size_hint().1).unwrap_or(0));
+    let mut names = FeatureNames::default();
+    let (mut values, mut times) = (Vec::new(), Vec::new());
     loop {
         let order = match (old.peek(), new.peek()) {
-            (Some(o), Some(n)) => o.name.cmp(&n.name),
+            (Some((o, _)), Some((n, _))) => o.cmp(n),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (None, None) => break,
         };
-        match order {
-            Ordering::Less => features.extend(old.next()),
-            Ordering::Greater => features.extend(new.next()),
-            Ordering::Equal => features.extend(
-                old.next()
-                    .into_iter()
-                    .chain(new.next())
-                    .reduce(|o, n| if n.event_time >= o.event_time { n } else { o }),
-            ),
+        let next = match order {
+            Ordering::Less => old.next(),
+            Ordering::Greater => new.next(),
+            Ordering::Equal => {
+                old.next().into_iter().chain(new.next()).reduce(|o, n| if n.1.0 >= o.1.0 { n } else { o })
+            }
+        };
+        if let Some((name, (time, value))) = next {
+            if time != event_time {
+                times.push((values.len(), time));
+            }
+            names.push(name);
+            values.push(value);
         }
     }
-    Record { event_time, expires_at, floor: stored_floor.max(incoming_floor), features }
+    let features = Features::from_parts(Arc::new(names), values);
+    Record { event_time, expires_at, floor: stored_floor.max(incoming_floor), features, times }
+}
+
+/// The names, and for each the event time and the value.
+fn take_apart(record: Record) -> (Arc<FeatureNames>, Vec<(Timestamp, FeatureValue)>) {
+    let (names, values) = record.features.into_parts();
+    let mut features: Vec<_> = values.into_iter().map(|value| (record.event_time, value)).collect();
+    for (index, own) in record.times {
+        if let Some((time, _)) = features.get_mut(index) {
+            *time = own;
+        }
+    }
+    (names, features)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::time::Timestamp;
 
     /// A write: its time, whether it replaces, the features it names, when its record expires.
     fn write(time: i64, replace: bool, names: &[String], expires: Option<i64>) -> Record {
         let at = Timestamp::from_micros(time);
-        let mut names = names.to_vec();
-        names.sort();
-        names.dedup();
-        let feature = |name: &String| RecordFeature {
-            name: Arc::from(name.as_str()),
-            event_time: at,
-            value: format!("{name}@{time}").into(),
-        };
-        Record {
-            event_time: at,
-            expires_at: expires.map(Timestamp::from_micros),
-            floor: replace.then_some(at),
-            features: names.iter().map(feature).collect(),
-        }
+        let features = names.iter().map(|name| (name, format!("{name}@{time}"))).collect();
+        let expires = expires.map(Timestamp::from_micros);
+        Record { floor: replace.then_some(at), ..Record::of_write(at, expires, features) }
     }
 
     fn writes(times: std::ops::Range<i64>) -> impl Strategy<Value = Record> {
@@ -113,7 +121,6 @@ mod tests {
                 let time = Timestamp::from_micros(i as i64 * 10);
                 w.event_time = time;
                 w.floor = w.floor.map(|_| time);
-                w.features.iter_mut().for_each(|f| f.event_time = time);
                 w
             };
             let writes: Vec<_> = writes.into_iter().enumerate().map(at).collect();
@@ -149,7 +156,7 @@ mod tests {
     fn on_a_tie_what_arrives_wins() {
         let mut first = write(5, false, &["a".into()], None);
         let second = write(5, false, &["a".into()], Some(150));
-        first.features[0].value = 1.into();
+        first.features.set("a", 1);
         assert_eq!(merge(first.clone(), second.clone()), second);
         assert_eq!(merge(second, first.clone()), first);
     }
@@ -159,7 +166,7 @@ mod tests {
         let before = write(4, false, &["a".into(), "b".into()], None);
         let replace = write(5, true, &["b".into()], None);
         let after = write(6, false, &["c".into()], None);
-        let names = |r: Record| r.features.iter().map(|f| f.name.to_string()).collect::<Vec<_>>().join("");
+        let names = |r: Record| r.features.iter().map(|(name, _)| name).collect::<String>();
         assert_eq!(names(fold([before.clone(), replace.clone(), after.clone()])), "bc");
         assert_eq!(names(fold([after, replace, before])), "bc");
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, shape, verify};
 use super::names::{FeatureNames, NamesView};
 use super::value::{MIXED, Reader, fixed_width};
-use super::{GROUP, Record, RecordFeature, damaged, unbiased};
+use super::{GROUP, Record, damaged, unbiased};
 use crate::error::Result;
+use crate::features::Features;
 use crate::time::Timestamp;
 use crate::value::FeatureValue;
 
@@ -147,26 +148,14 @@ impl<'a> RecordView<'a> {
 
     /// The whole record.
     pub(crate) fn record(&self) -> Result<Record> {
-        let names = self.names()?;
         let mut values = Vec::new();
         self.values(&mut values)?;
-        let mut features: Vec<_> = names
-            .iter()
-            .zip(values)
-            .map(|(name, value)| RecordFeature {
-                name: Arc::from(name),
-                event_time: self.header.event_time,
-                value,
-            })
-            .collect();
-        for (index, time) in self.own_times() {
-            features[index].event_time = time;
-        }
         Ok(Record {
             event_time: self.header.event_time,
             expires_at: self.header.expires_at,
             floor: self.floor,
-            features,
+            features: Features::from_parts(Arc::new(self.names()?), values),
+            times: self.own_times().collect(),
         })
     }
 }

@@ -1,81 +1,136 @@
 //! From a [`Record`] to bytes.
 
+use std::sync::Arc;
+
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, seal, shape};
-use super::{GROUP, MAX_FEATURES, MAX_RECORD_BYTES, Record, biased, names, value};
+use super::names::{self, FeatureNames};
+use super::{GROUP, MAX_FEATURES, MAX_RECORD_BYTES, Record, biased, value};
 use crate::error::{Error, Result};
 use crate::time::Timestamp;
+use crate::value::FeatureValue;
 
-pub(super) fn encode(record: &Record) -> Result<Vec<u8>> {
-    let count = u16::try_from(record.features.len()).map_err(|_| {
-        let (count, limit) = (record.features.len() as u64, MAX_FEATURES as u64);
-        Error::limit_exceeded("the number of features in the record", count, limit, "features")
-    })?;
+/// Encodes records. Those that name the same features, as the rows of a write usually do, share the work
+/// on the names.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    /// The names of the record before.
+    last: Option<Names>,
+    /// The record.
+    out: Vec<u8>,
+}
+
+/// Feature names and their section of a record.
+struct Names {
+    names: Arc<FeatureNames>,
+    section: Vec<u8>,
+    /// The shape of a record without a floor.
+    shape: u64,
+}
+
+impl Encoder {
+    /// The encoded record, and its shape.
+    pub(crate) fn encode(&mut self, record: &Record) -> Result<(&[u8], u64)> {
+        let shape = self.write(record)?;
+        Ok((&self.out, shape))
+    }
+
+    /// The encoded record, where no other is to follow.
+    pub(super) fn encode_once(mut self, record: &Record) -> Result<Vec<u8>> {
+        self.write(record)?;
+        Ok(self.out)
+    }
+
+    fn write(&mut self, record: &Record) -> Result<u64> {
+        check(record)?;
+        let Record { floor, times, features, .. } = record;
+        let names = match self.last.take().filter(|last| last.names == *features.names()) {
+            Some(known) => known,
+            None => Names::new(features.names())?,
+        };
+        let Names { section, shape, .. } = self.last.insert(names);
+        let flags =
+            if floor.is_some() { HAS_FLOOR } else { 0 } | if times.is_empty() { 0 } else { HAS_TIMES };
+        let header = RecordHeader {
+            event_time: record.event_time,
+            expires_at: record.expires_at,
+            shape: if floor.is_some() { !*shape } else { *shape },
+            // `check` has counted them.
+            features: features.len() as u16,
+            flags,
+        };
+
+        let out = &mut self.out;
+        out.clear();
+        header.write(out);
+        if let Some(floor) = floor {
+            out.extend(biased(*floor).to_be_bytes());
+        }
+        if !times.is_empty() {
+            out.extend((times.len() as u16).to_be_bytes());
+            for (index, time) in times {
+                out.extend((*index as u16).to_be_bytes());
+                out.extend(biased(*time).to_be_bytes());
+            }
+        }
+        // 65,535 names of 255 bytes fit 32 bits.
+        out.extend((section.len() as u32).to_be_bytes());
+        out.extend_from_slice(section);
+        encode_values(features.values(), out)?;
+        if out.len() > MAX_RECORD_BYTES {
+            let limit = MAX_RECORD_BYTES as u64;
+            return Err(Error::limit_exceeded("the record", out.len() as u64, limit, "bytes"));
+        }
+        seal(out);
+        Ok(header.shape)
+    }
+}
+
+impl Names {
+    fn new(names: &Arc<FeatureNames>) -> Result<Self> {
+        let mut section = Vec::with_capacity(names.len() * 8);
+        names::encode(names, &mut section)?;
+        let shape = shape(&section, false);
+        Ok(Self { names: names.clone(), section, shape })
+    }
+}
+
+/// Refuses what the header cannot express.
+fn check(record: &Record) -> Result<()> {
+    let count = record.features.len();
+    if count > MAX_FEATURES {
+        let what = "the number of features in the record";
+        return Err(Error::limit_exceeded(what, count as u64, MAX_FEATURES as u64, "features"));
+    }
     if record.expires_at.is_some_and(|at| at <= Timestamp::from_micros(0)) {
         return Err(Error::invalid_argument("the expiry instant is not after 1970-01-01T00:00:00Z"));
     }
-    let newest = record.features.iter().map(|f| f.event_time).chain(record.floor).max();
-    if newest.is_some_and(|newest| newest > record.event_time) {
+    let older = record.times.iter().all(|(_, time)| *time < record.event_time);
+    if !older || record.floor.is_some_and(|floor| floor > record.event_time) {
         return Err(Error::invalid_argument("a feature or the floor is newer than the record"));
     }
-    let own_times = || record.features.iter().enumerate().filter(|(_, f)| f.event_time != record.event_time);
-    let times = own_times().count() as u16;
-
-    let mut out = Vec::with_capacity(64 + record.features.len() * 16);
-    let mut header = RecordHeader {
-        event_time: record.event_time,
-        expires_at: record.expires_at,
-        shape: 0,
-        features: count,
-        flags: if record.floor.is_some() { HAS_FLOOR } else { 0 } | if times > 0 { HAS_TIMES } else { 0 },
-    };
-    header.write(&mut out);
-    if let Some(floor) = record.floor {
-        out.extend(biased(floor).to_be_bytes());
+    let ascending = record.times.is_sorted_by(|(a, _), (b, _)| a < b);
+    if !ascending || record.times.last().is_some_and(|(last, _)| *last >= count) {
+        return Err(Error::invalid_argument("the features' own event times are out of order"));
     }
-    if times > 0 {
-        out.extend(times.to_be_bytes());
-        for (index, feature) in own_times() {
-            out.extend((index as u16).to_be_bytes());
-            out.extend(biased(feature.event_time).to_be_bytes());
-        }
-    }
-
-    let length = out.len();
-    out.extend([0; 4]);
-    let section = out.len();
-    names::encode(record.features.iter().map(|f| &f.name), &mut out)?;
-    // 65,535 names of 255 bytes fit 32 bits.
-    let names_bytes = (out.len() - section) as u32;
-    out[length..section].copy_from_slice(&names_bytes.to_be_bytes());
-    header.shape = shape(&out[section..], record.floor.is_some());
-
-    encode_values(record, &mut out)?;
-    if out.len() > MAX_RECORD_BYTES {
-        return Err(Error::limit_exceeded("the record", out.len() as u64, MAX_RECORD_BYTES as u64, "bytes"));
-    }
-    let mut start = Vec::with_capacity(RecordHeader::LEN);
-    header.write(&mut start);
-    out[..RecordHeader::LEN].copy_from_slice(&start);
-    seal(&mut out);
-    Ok(out)
+    Ok(())
 }
 
-fn encode_values(record: &Record, out: &mut Vec<u8>) -> Result<()> {
+fn encode_values(values: &[FeatureValue], out: &mut Vec<u8>) -> Result<()> {
     let offsets = out.len();
-    let start = offsets + record.features.len().div_ceil(GROUP) * 4;
+    let start = offsets + values.len().div_ceil(GROUP) * 4;
     out.resize(start, 0);
-    for (group, features) in record.features.chunks(GROUP).enumerate() {
+    for (group, values) in values.chunks(GROUP).enumerate() {
         // An offset that does not fit belongs to a record that is refused as too large.
         let offset = (out.len() - start) as u32;
         out[offsets + group * 4..][..4].copy_from_slice(&offset.to_be_bytes());
-        let first = value::tag(&features[0].value);
-        let common = features.iter().all(|f| value::tag(&f.value) == first);
+        let first = value::tag(&values[0]);
+        let common = values.iter().all(|value| value::tag(value) == first);
         out.push(if common { first } else { value::MIXED });
-        for feature in features {
+        for value in values {
             if !common {
-                out.push(value::tag(&feature.value));
+                out.push(value::tag(value));
             }
-            value::encode(&feature.value, 0, out)?;
+            value::encode(value, 0, out)?;
         }
     }
     Ok(())

@@ -39,13 +39,13 @@ mod names;
 mod tests;
 mod value;
 
-use std::sync::Arc;
-
 pub(crate) use decode::RecordView;
+pub(crate) use encode::Encoder;
 pub use header::RecordHeader;
 pub use names::FeatureNames;
 
 use crate::error::{Error, Result};
+use crate::features::Features;
 use crate::time::Timestamp;
 use crate::value::FeatureValue;
 
@@ -68,30 +68,34 @@ pub struct Record {
     pub expires_at: Option<Timestamp>,
     /// The event time of the newest replace: nothing older than this belongs to the record.
     pub floor: Option<Timestamp>,
-    /// The features, sorted by name, each name once.
-    pub features: Vec<RecordFeature>,
+    /// The features, sorted by name.
+    pub features: Features,
+    /// Event times of those features whose own is older than the record's, by index, ascending.
+    pub times: Vec<(usize, Timestamp)>,
 }
 
 /// A feature of a [`Record`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordFeature {
-    /// The feature's name.
-    pub name: Arc<str>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordFeature<'a> {
     /// The event time of the write that the value comes from.
     pub event_time: Timestamp,
     /// The value.
-    pub value: FeatureValue,
+    pub value: &'a FeatureValue,
 }
 
 impl Record {
+    /// The record that a single write makes: every feature has its event time.
+    pub fn of_write(event_time: Timestamp, expires_at: Option<Timestamp>, features: Features) -> Self {
+        Self { event_time, expires_at, floor: None, features, times: Vec::new() }
+    }
+
     /// Encodes the record.
     ///
     /// # Errors
     /// `LimitExceeded` for too many features, too long a name, or too large a record; `InvalidArgument`
-    /// for an empty name, names not strictly ascending, maps too deep, or a time that the header cannot
-    /// hold.
+    /// for an empty name, maps too deep, or times that are out of order or that the header cannot hold.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        encode::encode(self)
+        Encoder::default().encode_once(self)
     }
 
     /// Decodes a whole record. Any bytes give a record or an error.
@@ -114,14 +118,18 @@ impl Record {
     /// Whether every feature has the record's own event time, and the floor, if any, is that time too.
     /// Only such a record may replace an older one without a look at it.
     pub fn is_uniform(&self) -> bool {
-        self.floor.is_none_or(|floor| floor == self.event_time)
-            && self.features.iter().all(|feature| feature.event_time == self.event_time)
+        self.floor.is_none_or(|floor| floor == self.event_time) && self.times.is_empty()
     }
 
     /// The feature of this name.
-    pub fn get(&self, name: &str) -> Option<&RecordFeature> {
-        let at = self.features.binary_search_by(|feature| (*feature.name).cmp(name)).ok()?;
-        self.features.get(at)
+    pub fn get(&self, name: &str) -> Option<RecordFeature<'_>> {
+        let at = self.features.names().search(name).ok()?;
+        Some(RecordFeature { event_time: self.time(at), value: self.features.values().get(at)? })
+    }
+
+    fn time(&self, at: usize) -> Timestamp {
+        let own = self.times.binary_search_by_key(&at, |(index, _)| *index);
+        own.ok().map_or(self.event_time, |own| self.times[own].1)
     }
 }
 

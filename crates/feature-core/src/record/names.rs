@@ -1,7 +1,7 @@
 //! The names section: feature names, sorted, with shared beginnings written once.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 
 use super::{GROUP, MAX_FEATURE_NAME_BYTES, damaged};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub struct FeatureNames {
     text: String,
     /// Where each name ends in `text`.
-    ends: Vec<u32>,
+    ends: Vec<usize>,
 }
 
 impl FeatureNames {
@@ -27,9 +27,38 @@ impl FeatureNames {
 
     /// The name at `index`.
     pub fn get(&self, index: usize) -> Option<&str> {
-        let end = *self.ends.get(index)? as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
-        self.text.get(start..end)
+        let end = *self.ends.get(index)?;
+        self.text.get(self.start(index)..end)
+    }
+
+    fn start(&self, index: usize) -> usize {
+        if index == 0 { 0 } else { self.ends[index - 1] }
+    }
+
+    /// Where a name stands among sorted ones, or would stand.
+    pub(crate) fn search(&self, name: &str) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.get(middle).unwrap_or_default().cmp(name) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    pub(crate) fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+
+    pub(crate) fn insert(&mut self, index: usize, name: &str) {
+        let start = self.start(index);
+        self.text.insert_str(start, name);
+        self.ends.insert(index, start);
+        self.ends[index..].iter_mut().for_each(|end| *end += name.len());
     }
 
     /// The names, in order.
@@ -45,11 +74,9 @@ impl FeatureNames {
 
 impl<S: AsRef<str>> FromIterator<S> for FeatureNames {
     fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
-        let mut all = Self::default();
-        for name in names {
-            all.text.push_str(name.as_ref());
-            all.ends.push(all.text.len() as u32);
-        }
+        let names = names.into_iter();
+        let mut all = Self { text: String::new(), ends: Vec::with_capacity(names.size_hint().0) };
+        names.for_each(|name| all.push(name.as_ref()));
         all
     }
 }
@@ -61,15 +88,12 @@ impl fmt::Debug for FeatureNames {
 }
 
 /// Appends the names section.
-pub(super) fn encode<'a>(
-    names: impl ExactSizeIterator<Item = &'a Arc<str>>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
+pub(super) fn encode(names: &FeatureNames, out: &mut Vec<u8>) -> Result<()> {
     let offsets = out.len();
     let start = offsets + names.len().div_ceil(GROUP) * 4;
     out.resize(start, 0);
     let mut last: &str = "";
-    for (index, name) in names.enumerate() {
+    for (index, name) in names.iter().enumerate() {
         if name.is_empty() {
             return Err(Error::invalid_argument("a feature has an empty name"));
         }
@@ -81,7 +105,7 @@ pub(super) fn encode<'a>(
                 "bytes",
             ));
         }
-        if **name <= *last {
+        if *name <= *last {
             return Err(Error::invalid_argument(format!(
                 "the features `{last}` and `{name}` are out of order"
             )));
@@ -175,11 +199,11 @@ impl<'a> NamesView<'a> {
         let mut ends = Vec::with_capacity(self.count);
         self.walk(0, |_, name| {
             text.extend_from_slice(name);
-            ends.push(text.len() as u32);
+            ends.push(text.len());
             true
         })?;
         let text = String::from_utf8(text).map_err(|_| damaged("a name is not UTF-8"))?;
-        if ends.iter().any(|end| !text.is_char_boundary(*end as usize)) {
+        if ends.iter().any(|end| !text.is_char_boundary(*end)) {
             return Err(damaged("a name is not UTF-8"));
         }
         Ok(FeatureNames { text, ends })
@@ -203,12 +227,12 @@ impl<'a> NamesView<'a> {
         let mut found = None;
         let end = (low + 1) * GROUP;
         self.walk(low, |index, own| match own.cmp(name.as_bytes()) {
-            std::cmp::Ordering::Less => index + 1 < end,
-            std::cmp::Ordering::Equal => {
+            Ordering::Less => index + 1 < end,
+            Ordering::Equal => {
                 found = Some(index);
                 false
             }
-            std::cmp::Ordering::Greater => false,
+            Ordering::Greater => false,
         })?;
         Ok(found)
     }

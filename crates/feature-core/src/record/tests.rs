@@ -26,7 +26,7 @@ fn full_record() -> Record {
         .with("tags", vec!["a".to_owned(), String::new()]);
     let mut record = Record::of_write(t(1_357_016_400_000_000), Some(t(1_357_621_200_000_000)), features);
     record.floor = Some(t(1_357_000_000_000_000));
-    record.features[1].event_time = t(1_357_010_000_000_000);
+    record.times = [(1, t(1_357_010_000_000_000))].into();
     record
 }
 
@@ -83,9 +83,9 @@ fn what_the_format_cannot_hold_is_refused_by_name() {
         ErrorKind::InvalidArgument
     );
 
-    let mut newer = of(Features::from([("a", 1)]));
-    newer.features[0].event_time = t(1);
-    assert_eq!(kind(newer), ErrorKind::InvalidArgument);
+    for times in [vec![(0, t(1))], vec![(0, t(0))], vec![(1, t(-1))], vec![(0, t(-1)), (0, t(-1))]] {
+        assert_eq!(kind(Record { times, ..of(Features::from([("a", 1)])) }), ErrorKind::InvalidArgument);
+    }
     assert_eq!(
         kind(Record { expires_at: Some(t(0)), ..of(Features::from([("a", 1)])) }),
         ErrorKind::InvalidArgument
@@ -184,11 +184,11 @@ fn records() -> impl Strategy<Value = Record> {
     (prop_oneof![mixed, floats], parts).prop_map(|(features, (time, expires, floor, old))| {
         let mut record = Record::of_write(t(time), expires.map(t), features.into_iter().collect());
         record.floor = floor.map(|back| t(time.saturating_sub(i64::from(back))));
-        for (index, feature) in record.features.iter_mut().enumerate() {
-            if old >> (index % 64) & 1 == 1 {
-                feature.event_time = t(time.saturating_sub(index as i64));
-            }
-        }
+        record.times = (0..record.features.len())
+            .filter(|index| old >> (index % 64) & 1 == 1)
+            .map(|index| (index, t(time.saturating_sub(index as i64))))
+            .filter(|(_, own)| *own < record.event_time)
+            .collect();
         record
     })
 }
@@ -219,7 +219,7 @@ proptest! {
         let names: Vec<&str> = picks
             .iter()
             .filter(|_| !record.features.is_empty())
-            .map(|pick| &*record.features[pick.index(record.features.len())].name)
+            .filter_map(|pick| record.features.names().get(pick.index(record.features.len())))
             .chain(absent)
             .collect();
         match row(&bytes, Some(&names)).unwrap() {

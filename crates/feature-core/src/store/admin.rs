@@ -28,7 +28,11 @@ impl OnlineStore {
         let mut keys = Vec::with_capacity(entity_keys.len());
         let number = |entity| {
             let key = self.key(&view, entity)?;
-            Ok(distinct.number(entity, || keys.push(key)))
+            let number = distinct.number(entity);
+            if number == keys.len() {
+                keys.push(key);
+            }
+            Ok(number)
         };
         let places: Vec<Result<usize>> = entity_keys.iter().map(number).collect();
         let call = self.call();

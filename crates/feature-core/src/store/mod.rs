@@ -238,12 +238,9 @@ impl<K: Eq + Hash> Distinct<K> {
         Self(HashMap::with_capacity_and_hasher(n, Default::default()))
     }
 
-    /// The thing's number; `new` is called if it has not been seen before.
-    fn number(&mut self, thing: K, new: impl FnOnce()) -> usize {
+    /// The thing's number: how many others have been seen before it.
+    fn number(&mut self, thing: K) -> usize {
         let next = self.0.len();
-        *self.0.entry(thing).or_insert_with(|| {
-            new();
-            next
-        })
+        *self.0.entry(thing).or_insert(next)
     }
 }

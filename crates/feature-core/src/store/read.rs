@@ -81,7 +81,11 @@ impl OnlineStore {
             }
             places.extend(read.entity_keys.iter().map(|entity| {
                 let key = self.key(&view, entity)?;
-                Ok(distinct.number((number, entity), || keys.push(key)))
+                let place = distinct.number((number, entity));
+                if place == keys.len() {
+                    keys.push(key);
+                }
+                Ok(place)
             }));
         }
 

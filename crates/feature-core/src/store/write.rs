@@ -1,7 +1,6 @@
 //! Writes: one call on the backend when the record can simply be replaced, otherwise read, merge, try
 //! again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -13,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
 use crate::key::{EntityKey, RecordKey, ViewKey};
 use crate::merge::merge;
-use crate::record::{Record, RecordHeader, is_expired};
+use crate::record::{Encoder, Record, is_expired};
 use crate::time::{Timestamp, Ttl, format_duration};
 
 /// How a write meets what is stored.
@@ -94,21 +93,35 @@ impl<F: Into<Features>> From<(EntityKey, F, Timestamp)> for FeatureWrite {
 /// All rows of a batch that concern one entity, and the one record that they come to.
 struct Group {
     key: RecordKey,
-    /// The rows' indices, and each as a record of its own.
-    rows: Vec<(usize, Arc<Record>)>,
+    /// Index of the first row, and the row as a record of its own.
+    first: (usize, Record),
+    /// Likewise the others, of which there are mostly none.
+    more: Vec<(usize, Record)>,
+}
+
+impl Group {
+    fn rows(&self) -> impl Iterator<Item = &(usize, Record)> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
 }
 
 /// A group on its way into the store.
 struct Attempt {
     group: Group,
-    /// The rows merged, in their order.
-    incoming: Arc<Record>,
-    put: RecordPut,
-    /// What the put would store, where it is not `incoming` itself.
+    /// The rows merged, in their order, where there are several.
+    incoming: Option<Record>,
+    /// What the put stores, where that is not `incoming`.
     merged: Option<Record>,
 }
 
-type Outcomes = [Option<Result<WriteOutcome>>];
+impl Attempt {
+    fn incoming(&self) -> &Record {
+        self.incoming.as_ref().unwrap_or(&self.group.first.1)
+    }
+}
+
+/// Of a row, once it is known.
+type Outcome = Option<Result<WriteOutcome>>;
 
 impl OnlineStore {
     /// Writes features of one entity, as a merge. Without a timestamp the event time is now; without a TTL
@@ -145,25 +158,7 @@ impl OnlineStore {
     ) -> Result<WriteReport> {
         let view = ViewKey::new(tenant_id, feature_view).map_err(|e| self.error("write", e))?;
         let now = self.shared.clock.now();
-        let mut outcomes = Vec::new();
-        let mut entities = Distinct::with_capacity(0);
-        let mut groups: Vec<Group> = Vec::new();
-        for (row, write) in writes.into_iter().enumerate() {
-            let write = write.into();
-            let entity = write.entity_key.clone();
-            match self.prepare(&view, write, now) {
-                Ok((key, record)) => {
-                    outcomes.push(None);
-                    let place =
-                        entities.number(entity, || groups.push(Group { key, rows: Vec::with_capacity(1) }));
-                    groups[place].rows.push((row, Arc::new(record)));
-                }
-                Err(error) => {
-                    let error = self.error("write", error).with_key(format_args!("{view}:{entity}"));
-                    outcomes.push(Some(Err(error)));
-                }
-            }
-        }
+        let (groups, mut outcomes) = self.group(&view, writes, now);
         let call = self.call();
         let finished = self.within(call, self.write_groups(groups, now, call, &mut outcomes)).await;
         if finished.is_none() {
@@ -177,6 +172,40 @@ impl OnlineStore {
             Err(self.error("write", error).with_in_doubt(true))
         };
         Ok(WriteReport::new(outcomes.into_iter().map(|row| row.unwrap_or_else(lost)).collect()))
+    }
+
+    /// Prepares the rows and brings those of one entity together. Rows that cannot be written have their
+    /// outcome at once.
+    fn group<W: Into<FeatureWrite>>(
+        &self,
+        view: &ViewKey,
+        writes: impl IntoIterator<Item = W>,
+        now: Timestamp,
+    ) -> (Vec<Group>, Vec<Outcome>) {
+        let writes = writes.into_iter();
+        let expected = writes.size_hint().0;
+        let mut outcomes = Vec::with_capacity(expected);
+        let mut entities = Distinct::with_capacity(expected);
+        let mut groups: Vec<Group> = Vec::with_capacity(expected);
+        for (row, write) in writes.enumerate() {
+            let write = write.into();
+            let entity = write.entity_key.clone();
+            match self.prepare(view, write, now) {
+                Ok((key, record)) => {
+                    outcomes.push(None);
+                    let place = entities.number(entity);
+                    match groups.get_mut(place) {
+                        Some(group) => group.more.push((row, record)),
+                        None => groups.push(Group { key, first: (row, record), more: Vec::new() }),
+                    }
+                }
+                Err(error) => {
+                    let error = self.error("write", error).with_key(format_args!("{view}:{entity}"));
+                    outcomes.push(Some(Err(error)));
+                }
+            }
+        }
+        (groups, outcomes)
     }
 
     /// Checks a write and turns it into the record it would be alone.
@@ -219,10 +248,13 @@ impl OnlineStore {
         groups: Vec<Group>,
         now: Timestamp,
         call: CallContext,
-        outcomes: &mut Outcomes,
+        outcomes: &mut [Outcome],
     ) {
-        let mut attempts: Vec<_> =
-            groups.into_iter().filter_map(|group| self.first_attempt(group, now, outcomes)).collect();
+        let mut encoder = Encoder::default();
+        let mut attempts: Vec<_> = groups
+            .into_iter()
+            .filter_map(|group| self.first_attempt(group, now, &mut encoder, outcomes))
+            .collect();
         let retries = self.shared.settings.max_conflict_retries;
         // The first merge after a refusal is the ordinary slow path and waits for nothing.
         let mut delays = std::iter::once(Duration::ZERO).chain(
@@ -256,41 +288,52 @@ impl OnlineStore {
             let found = self.read_refused(refused, delay.is_zero(), call, outcomes).await;
             attempts = found
                 .into_iter()
-                .filter_map(|(attempt, stored)| self.merged_attempt(attempt, stored, outcomes))
+                .filter_map(|(attempt, stored)| self.merged_attempt(attempt, stored, &mut encoder, outcomes))
                 .collect();
         }
     }
 
     /// The put of a group that hopes to need no look at what is stored.
-    fn first_attempt(&self, mut group: Group, now: Timestamp, outcomes: &mut Outcomes) -> Option<Attempt> {
-        let mut rows = group.rows.iter().map(|(_, record)| record.clone());
-        let first = rows.next()?;
-        let incoming =
-            rows.fold(first, |all, row| Arc::new(merge(Arc::unwrap_or_clone(all), (*row).clone())));
-        let precondition = match incoming.floor {
-            _ if !incoming.is_uniform() => Precondition::Unchanged(None),
+    fn first_attempt(
+        &self,
+        mut group: Group,
+        now: Timestamp,
+        encoder: &mut Encoder,
+        outcomes: &mut [Outcome],
+    ) -> Option<(Attempt, RecordPut)> {
+        let merged = || group.rows().map(|(_, record)| record.clone()).reduce(merge);
+        let incoming = if group.more.is_empty() { None } else { merged() };
+        let whole = incoming.as_ref().unwrap_or(&group.first.1);
+        let precondition = match whole.floor {
+            _ if !whole.is_uniform() => Precondition::Unchanged(None),
             Some(_) => Precondition::NotNewer,
             None => Precondition::NotNewerSameShape,
         };
-        match self.put(&group.key, &incoming, now, precondition) {
-            Ok(put) => Some(Attempt { group, incoming, put, merged: None }),
+        let error = match self.put(&group.key, whole, now, precondition, encoder) {
+            Ok(put) => return Some((Attempt { group, incoming, merged: None }, put)),
+            Err(error) => error,
+        };
+        // A row that could not be stored even alone must not take its neighbours with it.
+        let before = group.more.len();
+        let mut alone = |(row, record): &(usize, Record)| match self.encode(record, encoder) {
+            Ok(_) => true,
             Err(error) => {
-                // A row that could not be stored even alone must not take its neighbours with it.
-                let (good, bad): (Vec<_>, Vec<_>) =
-                    group.rows.iter().cloned().partition(|(_, record)| self.encode(record).is_ok());
-                if good.is_empty() || bad.is_empty() {
-                    self.fail(&group, error, outcomes);
-                    return None;
-                }
-                for (row, record) in bad {
-                    let error =
-                        self.encode(&record).err().map(|e| self.error("write", e).with_key(&group.key));
-                    outcomes[row] = error.map(Err);
-                }
-                group.rows = good;
-                self.first_attempt(group, now, outcomes)
+                outcomes[*row] = Some(Err(self.error("write", error).with_key(&group.key)));
+                false
             }
+        };
+        let first = alone(&group.first);
+        group.more.retain(alone);
+        if !first {
+            if group.more.is_empty() {
+                return None;
+            }
+            group.first = group.more.remove(0);
+        } else if group.more.len() == before {
+            self.fail(&group, error, outcomes);
+            return None;
         }
+        self.first_attempt(group, now, encoder, outcomes)
     }
 
     /// The put of a group after a look at what is stored; `None` when nothing is left to be done.
@@ -298,30 +341,31 @@ impl OnlineStore {
         &self,
         attempt: Attempt,
         stored: Option<VersionedRecord>,
-        outcomes: &mut Outcomes,
-    ) -> Option<Attempt> {
-        let Attempt { group, incoming, .. } = attempt;
+        encoder: &mut Encoder,
+        outcomes: &mut [Outcome],
+    ) -> Option<(Attempt, RecordPut)> {
         let now = self.shared.clock.now();
-        let merged = || {
+        let mut merged = || {
             let decoded = stored.as_ref().map(|stored| Record::decode(&stored.bytes)).transpose()?;
             // An expired record is an absent one: merging with it would bring its features back to life.
             let alive = decoded.filter(|record| !is_expired(record.expires_at, now));
-            let incoming = Record::clone(&incoming);
+            let incoming = attempt.incoming().clone();
             let merged = match alive {
                 Some(alive) => merge(alive, incoming),
                 None => incoming,
             };
-            let put = self.put(&group.key, &merged, now, Precondition::Unchanged(stored.clone()))?;
+            let unchanged = Precondition::Unchanged(stored.clone());
+            let put = self.put(&attempt.group.key, &merged, now, unchanged, encoder)?;
             Ok((merged, put))
         };
         match merged() {
             Ok((merged, put)) if stored.is_some_and(|stored| stored.bytes == put.bytes) => {
-                settle(&group, &merged, outcomes);
+                settle(&attempt.group, &merged, outcomes);
                 None
             }
-            Ok((merged, put)) => Some(Attempt { group, incoming, put, merged: Some(merged) }),
+            Ok((merged, put)) => Some((Attempt { merged: Some(merged), ..attempt }, put)),
             Err(error) => {
-                self.fail(&group, error, outcomes);
+                self.fail(&attempt.group, error, outcomes);
                 None
             }
         }
@@ -333,12 +377,12 @@ impl OnlineStore {
         record: &Record,
         now: Timestamp,
         precondition: Precondition,
+        encoder: &mut Encoder,
     ) -> Result<RecordPut> {
-        let bytes = self.encode(record)?;
-        let shape = RecordHeader::parse(&bytes)?.shape;
+        let (bytes, shape) = self.encode(record, encoder)?;
         Ok(RecordPut {
             key: key.clone(),
-            bytes,
+            bytes: Bytes::copy_from_slice(bytes),
             event_time: record.event_time,
             shape,
             // A TTL of less than a microsecond may have passed while the write was merged.
@@ -347,38 +391,34 @@ impl OnlineStore {
         })
     }
 
-    /// The record as bytes, if the backend can hold it.
-    fn encode(&self, record: &Record) -> Result<Bytes> {
-        let bytes = record.encode()?;
+    /// The record as bytes, if the backend can hold it, and its shape.
+    fn encode<'a>(&self, record: &Record, encoder: &'a mut Encoder) -> Result<(&'a [u8], u64)> {
+        let (bytes, shape) = encoder.encode(record)?;
         match self.shared.capabilities.max_record_bytes {
             Some(limit) if bytes.len() > limit => {
                 Err(Error::limit_exceeded("the record", bytes.len() as u64, limit as u64, "bytes"))
             }
-            _ => Ok(bytes.into()),
+            _ => Ok((bytes, shape)),
         }
     }
 
     /// Sends puts; gives back those that were refused, with what the backend found in the way.
     async fn put_all(
         &self,
-        attempts: Vec<Attempt>,
+        attempts: Vec<(Attempt, RecordPut)>,
         call: CallContext,
-        outcomes: &mut Outcomes,
+        outcomes: &mut [Outcome],
     ) -> Vec<(Attempt, Option<VersionedRecord>)> {
         let mut refused = Vec::new();
         let mut attempts = attempts.into_iter().peekable();
         while attempts.peek().is_some() {
-            let chunk: Vec<_> = attempts.by_ref().take(self.max_batch_rows()).collect();
-            let puts = chunk.iter().map(|attempt| attempt.put.clone()).collect();
+            let (chunk, puts): (Vec<_>, Vec<_>) = attempts.by_ref().take(self.max_batch_rows()).unzip();
             let results = self.shared.backend.put(puts, call).await;
             for (attempt, result) in chunk.into_iter().zip(results) {
                 match result {
                     Ok(PutOutcome::Stored) => {
-                        settle(
-                            &attempt.group,
-                            attempt.merged.as_ref().unwrap_or(&attempt.incoming),
-                            outcomes,
-                        );
+                        let stored = attempt.merged.as_ref().unwrap_or_else(|| attempt.incoming());
+                        settle(&attempt.group, stored, outcomes);
                     }
                     Ok(PutOutcome::Refused(stored)) => refused.push((attempt, stored)),
                     Err(error) => self.fail(&attempt.group, error, outcomes),
@@ -395,7 +435,7 @@ impl OnlineStore {
         refused: Vec<(Attempt, Option<VersionedRecord>)>,
         fresh: bool,
         call: CallContext,
-        outcomes: &mut Outcomes,
+        outcomes: &mut [Outcome],
     ) -> Vec<(Attempt, Option<VersionedRecord>)> {
         let (mut found, unknown): (Vec<_>, Vec<_>) =
             refused.into_iter().partition(|(_, stored)| fresh && stored.is_some());
@@ -414,20 +454,21 @@ impl OnlineStore {
         found
     }
 
-    fn fail(&self, group: &Group, error: Error, outcomes: &mut Outcomes) {
+    fn fail(&self, group: &Group, error: Error, outcomes: &mut [Outcome]) {
         let error = self.error("write", error).with_key(&group.key);
-        for (row, _) in &group.rows {
+        for (row, _) in group.rows() {
             outcomes[*row] = Some(Err(error.clone()));
         }
     }
 }
 
 /// Says for each row of a group whether something of it is part of the record that the store now has.
-fn settle(group: &Group, result: &Record, outcomes: &mut Outcomes) {
-    for (row, write) in &group.rows {
-        let counts = |name: &Arc<str>| result.get(name).is_some_and(|f| f.event_time == write.event_time);
-        let applied = (write.floor.is_some() && write.floor == result.floor)
-            || write.features.iter().any(|feature| counts(&feature.name));
+fn settle(group: &Group, result: &Record, outcomes: &mut [Outcome]) {
+    for (row, write) in group.rows() {
+        let counts = |name| result.get(name).is_some_and(|f| f.event_time == write.event_time);
+        let applied = std::ptr::eq(write, result)
+            || (write.floor.is_some() && write.floor == result.floor)
+            || write.features.iter().any(|(name, _)| counts(name));
         outcomes[*row] = Some(Ok(if applied { WriteOutcome::Applied } else { WriteOutcome::Superseded }));
     }
 }

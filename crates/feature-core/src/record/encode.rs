@@ -126,10 +126,12 @@ fn encode_values(values: &[FeatureValue], out: &mut Vec<u8>) -> Result<()> {
         let first = value::tag(&values[0]);
         let common = values.iter().all(|value| value::tag(value) == first);
         out.push(if common { first } else { value::MIXED });
+        if common {
+            value::encode_run(first, values, out)?;
+            continue;
+        }
         for value in values {
-            if !common {
-                out.push(value::tag(value));
-            }
+            out.push(value::tag(value));
             value::encode(value, 0, out)?;
         }
     }

@@ -110,6 +110,21 @@ pub(super) fn encode(value: &FeatureValue, depth: usize, out: &mut Vec<u8>) -> R
     Ok(())
 }
 
+/// Appends values of one tag; floats, which most features are, without a check of space for each.
+pub(super) fn encode_run(tag: u8, values: &[FeatureValue], out: &mut Vec<u8>) -> Result<()> {
+    if tag != FLOAT64 {
+        return values.iter().try_for_each(|value| encode(value, 0, out));
+    }
+    let start = out.len();
+    out.resize(start + values.len() * 8, 0);
+    for (value, bytes) in values.iter().zip(out[start..].as_chunks_mut().0) {
+        if let FeatureValue::Float64(v) = value {
+            *bytes = v.to_bits().to_be_bytes();
+        }
+    }
+    Ok(())
+}
+
 fn bytes(v: &[u8], out: &mut Vec<u8>) {
     length(v.len(), out);
     out.extend_from_slice(v);

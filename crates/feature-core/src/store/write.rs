@@ -105,18 +105,18 @@ impl Group {
     }
 }
 
-/// A group on its way into the store.
+/// A group on its way into the store. What few groups have is boxed, so that the others are small.
 struct Attempt {
     group: Group,
     /// The rows merged, in their order, where there are several.
-    incoming: Option<Record>,
+    incoming: Option<Box<Record>>,
     /// What the put stores, where that is not `incoming`.
-    merged: Option<Record>,
+    merged: Option<Box<Record>>,
 }
 
 impl Attempt {
     fn incoming(&self) -> &Record {
-        self.incoming.as_ref().unwrap_or(&self.group.first.1)
+        self.incoming.as_deref().unwrap_or(&self.group.first.1)
     }
 }
 
@@ -302,8 +302,8 @@ impl OnlineStore {
         outcomes: &mut [Outcome],
     ) -> Option<(Attempt, RecordPut)> {
         let merged = || group.rows().map(|(_, record)| record.clone()).reduce(merge);
-        let incoming = if group.more.is_empty() { None } else { merged() };
-        let whole = incoming.as_ref().unwrap_or(&group.first.1);
+        let incoming = if group.more.is_empty() { None } else { merged().map(Box::new) };
+        let whole = incoming.as_deref().unwrap_or(&group.first.1);
         let precondition = match whole.floor {
             _ if !whole.is_uniform() => Precondition::Unchanged(None),
             Some(_) => Precondition::NotNewer,
@@ -363,7 +363,7 @@ impl OnlineStore {
                 settle(&attempt.group, &merged, outcomes);
                 None
             }
-            Ok((merged, put)) => Some((Attempt { merged: Some(merged), ..attempt }, put)),
+            Ok((merged, put)) => Some((Attempt { merged: Some(Box::new(merged)), ..attempt }, put)),
             Err(error) => {
                 self.fail(&attempt.group, error, outcomes);
                 None
@@ -417,7 +417,7 @@ impl OnlineStore {
             for (attempt, result) in chunk.into_iter().zip(results) {
                 match result {
                     Ok(PutOutcome::Stored) => {
-                        let stored = attempt.merged.as_ref().unwrap_or_else(|| attempt.incoming());
+                        let stored = attempt.merged.as_deref().unwrap_or_else(|| attempt.incoming());
                         settle(&attempt.group, stored, outcomes);
                     }
                     Ok(PutOutcome::Refused(stored)) => refused.push((attempt, stored)),

@@ -124,4 +124,23 @@ mod tests {
         assert_eq!(collected, set);
         assert_eq!(set.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn set_one_by_one_or_collected_features_are_those_of_a_map(
+            writes in proptest::collection::vec(("[ab\u{e9}]{0,3}", 0..9i32), 0..20)
+        ) {
+            let collected: Features = writes.iter().map(|(name, value)| (name, *value)).collect();
+            let mut set = Features::new();
+            writes.iter().for_each(|(name, value)| set.set(name, *value));
+            proptest::prop_assert_eq!(&collected, &set);
+
+            let map: std::collections::BTreeMap<_, _> = writes.into_iter().collect();
+            for (name, value) in &map {
+                proptest::prop_assert_eq!(set.get(name), Some(&(*value).into()));
+            }
+            let of_map = map.iter().map(|(name, value)| (name, *value)).collect();
+            proptest::prop_assert_eq!(set, of_map);
+        }
+    }
 }

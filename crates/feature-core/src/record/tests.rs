@@ -211,6 +211,21 @@ proptest! {
         prop_assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
     }
 
+    /// One encoder for all, some of which name the same features and some of which it refuses.
+    #[test]
+    fn an_encoder_remembers_nothing_but_work(distinct in vec(records(), 1..4), order in vec(0..8usize, 1..12)) {
+        let mut encoder = Encoder::default();
+        for pick in order {
+            let mut record = distinct[pick % distinct.len()].clone();
+            if pick >= 6 {
+                record.features.set("x".repeat(MAX_FEATURE_NAME_BYTES + pick % 2), pick as i64);
+            }
+            let alone = record.encode().ok();
+            let shape = alone.as_ref().and_then(|_| record.shape().ok());
+            prop_assert_eq!(encoder.encode(&record).ok(), alone.as_deref().zip(shape));
+        }
+    }
+
     #[test]
     fn a_subset_is_part_of_the_whole(mut record in records(), picks in vec(any::<prop::sample::Index>(), 0..8)) {
         record.expires_at = None;

@@ -31,7 +31,8 @@
 //!
 //! Besides the suite: [`MapStore`], a small complete backend to read; [`FaultyBackend`], which makes any
 //! backend fail on demand; [`BrokenStore`], stores that break one promise each, to test the suite itself;
-//! [`servers`], which gets a Redis or Aerospike server from the environment, a container or the `PATH`.
+//! [`servers`], which gets a Redis or Aerospike server from the environment, a container or the `PATH`, and
+//! does harm to it; [`load`], which writes and reads meanwhile and proves that nothing is lost.
 
 pub mod bench;
 mod broken;
@@ -39,6 +40,7 @@ mod case;
 mod factory;
 mod faults;
 mod harness;
+pub mod load;
 mod map_store;
 mod model;
 pub mod servers;

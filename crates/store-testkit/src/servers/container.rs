@@ -60,3 +60,8 @@ pub(super) async fn stop(container: Container) {
     // Nothing can be done about a container that will not go, and its drop tries again.
     let _ = container.rm().await;
 }
+
+/// Kills the server, and with it the container.
+pub(super) async fn kill(container: &Container) -> Result<(), String> {
+    container.stop_with_timeout(Some(0)).await.map_err(|e| format!("the container cannot be killed: {e}"))
+}

@@ -9,10 +9,18 @@
 //!
 //! Servers that are started listen on the loopback interface alone, keep nothing on disk, and end with the
 //! [`Server`], with [`stop_all`], or, for programs, with this process in whatever way it ends.
+//!
+//! Tests that do harm start servers of their own, as processes: [`Server::start_redis`]. These can be
+//! [killed](Server::kill), [restarted](Server::restart), [paused](Server::pause) and given
+//! [orders](Server::command).
 
+mod aerospike;
 #[cfg(feature = "containers")]
 mod container;
+mod control;
 mod process;
+mod redis;
+mod resp;
 
 use std::collections::HashMap;
 use std::env;
@@ -20,6 +28,9 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use tokio::sync::Mutex;
+
+pub use self::redis::RedisOptions;
+pub use self::resp::{Reply, RespClient};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,11 +168,10 @@ impl Server {
             }
             #[cfg(not(feature = "containers"))]
             Way::Container => Err("the kit was built without the feature `containers`".to_owned()),
-            Way::Process => {
-                let (process, port, how) = process::start(software, &facts).await?;
-                let url = format!("{}://127.0.0.1:{port}", facts.scheme);
-                Ok(Self { url, how, held: Held::Process(process) })
-            }
+            Way::Process => match software {
+                Software::Redis => Self::start_redis(&RedisOptions::default()).await,
+                Software::Aerospike => Self::start_aerospike().await,
+            },
         }
     }
 
@@ -181,7 +191,7 @@ impl Server {
             Held::Nothing => {}
             #[cfg(feature = "containers")]
             Held::Container(container) => container::stop(*container).await,
-            Held::Process(process) => process.stop(),
+            Held::Process(process) => process.stop().await,
         }
     }
 }

@@ -2,72 +2,165 @@
 
 use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
-
-use super::{Facts, Software};
 
 /// How often the log is looked at, and how many times, before a server counts as failed: 20 s.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOKS: usize = 1_000;
 
-/// Runs the server until its own input ends. So the server goes when this process does, even if that is
-/// killed and runs no destructor.
-const SUPERVISOR: &str = r#"log=$1; shift; "$@" >"$log" 2>&1 & read -r _; kill $!; wait"#;
+/// Runs the server until its own input ends, and sends it the signals that it reads. So the server goes
+/// when this process does, even if that is killed and runs no destructor; a paused one is woken to end.
+/// Asking for its jobs makes a shell forget one that has ended, which then no signal reaches.
+const SUPERVISOR: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 &
+trap '' HUP INT PIPE
+while read -r signal && jobs >/dev/null && kill -s "$signal" $!; do echo sent; done
+kill $!; kill -s CONT $!; wait"#;
 
-/// A running server and the folder it works in.
+/// What to run, and where.
+pub(super) struct Launch {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
+    /// What the server writes to its log when it takes connections.
+    pub(super) ready: &'static str,
+    /// The folder the server works in; goes with it.
+    pub(super) folder: TempDir,
+}
+
+/// A server, running or killed, and the folder it works in.
 pub(super) struct Process {
-    supervisor: Child,
-    _folder: TempDir,
+    launch: Launch,
+    supervisor: Mutex<Option<Supervisor>>,
+}
+
+struct Supervisor {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Launch {
+    /// Starts the program and waits until it is ready.
+    pub(super) async fn start(self) -> Result<Process, String> {
+        let supervisor = self.run().await?;
+        Ok(Process { launch: self, supervisor: Mutex::new(Some(supervisor)) })
+    }
+
+    /// How the server was got, for people.
+    pub(super) fn how(&self) -> String {
+        format!("process {} {}", self.program.display(), version(&self.program))
+    }
+
+    async fn run(&self) -> Result<Supervisor, String> {
+        let name = self.program.display();
+        let failed = |e: io::Error| format!("{name} cannot be run: {e}");
+        let log = self.folder.path().join("log");
+        // What an earlier run has said must not be taken for this one's.
+        fs::write(&log, "").map_err(failed)?;
+        let mut child = Command::new("sh")
+            .args(["-c", SUPERVISOR, "sh"])
+            .arg(&log)
+            .arg(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        let (Some(orders), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(format!("{name} cannot be run: its supervisor has no pipes"));
+        };
+        let mut supervisor = Supervisor { child, orders, answers: BufReader::new(answers) };
+        for _ in 0..LOOKS {
+            if fs::read_to_string(&log).is_ok_and(|text| text.contains(self.ready)) {
+                return Ok(supervisor);
+            }
+            if supervisor.signal("0").is_err() {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        supervisor.end().await;
+        let log = fs::read_to_string(&log).unwrap_or_default();
+        let from = log.len().saturating_sub(2_000);
+        let last = log.get(from..).unwrap_or_default();
+        Err(format!("{name} does not become ready; its log ends with:\n{last}"))
+    }
+}
+
+impl Supervisor {
+    /// Sends a signal to the server.
+    fn signal(&mut self, name: &str) -> io::Result<()> {
+        writeln!(self.orders, "{name}")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        match answer.trim() {
+            "sent" => Ok(()),
+            _ => Err(io::Error::other("the server has ended by itself")),
+        }
+    }
+
+    /// Ends the server and waits until it is gone.
+    async fn end(self) {
+        let Self { mut child, orders, answers } = self;
+        drop((orders, answers));
+        // Nothing is left to be done if waiting fails: without a supervisor there is no server.
+        let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+    }
 }
 
 impl Process {
     /// Ends the server and waits until it is gone.
-    pub(super) fn stop(mut self) {
-        drop(self.supervisor.stdin.take());
-        // Without a supervisor there is no server to wait for.
-        let _ = self.supervisor.wait();
-    }
-}
-
-/// Starts the program; with it the port it listens on, and how it was got.
-pub(super) async fn start(software: Software, facts: &Facts) -> Result<(Process, u16, String), String> {
-    let program = on_path(facts.program).ok_or_else(|| format!("no {} on the PATH", facts.program))?;
-    let failed = |e: io::Error| format!("{} cannot be run: {e}", program.display());
-    let folder = tempfile::tempdir().map_err(failed)?;
-    let ports = free_ports().map_err(failed)?;
-    let arguments = match software {
-        Software::Redis => redis(folder.path(), ports),
-        Software::Aerospike => aerospike(folder.path(), ports).map_err(failed)?,
-    };
-    let log = folder.path().join("log");
-    let supervisor = Command::new("sh")
-        .args(["-c", SUPERVISOR, "sh"])
-        .arg(&log)
-        .arg(&program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    let process = Process { supervisor, _folder: folder };
-    for _ in 0..LOOKS {
-        if fs::read_to_string(&log).is_ok_and(|text| text.contains(facts.ready)) {
-            let how = format!("process {} {}", program.display(), version(&program));
-            return Ok((process, ports[0], how));
+    pub(super) async fn stop(self) {
+        if let Some(supervisor) = self.supervisor.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            supervisor.end().await;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
-    process.stop();
-    Err(format!("{} does not become ready", program.display()))
+
+    /// Kills the server and waits until it is gone. One that is gone stays so.
+    pub(super) async fn kill(&self) {
+        let supervisor = self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut supervisor) = supervisor {
+            // A server that has ended by itself needs no signal.
+            let _ = supervisor.signal("KILL");
+            supervisor.end().await;
+        }
+    }
+
+    /// Starts the server again, with the same arguments and in the same folder.
+    pub(super) async fn restart(&self) -> Result<(), String> {
+        self.kill().await;
+        let supervisor = self.launch.run().await?;
+        *self.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+        Ok(())
+    }
+
+    /// Sends a signal to the running server.
+    pub(super) fn signal(&self, name: &str) -> Result<(), String> {
+        let failed = |e: &dyn std::fmt::Display| format!("no signal {name} to {}: {e}", self.launch.how());
+        match self.supervisor.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(supervisor) => supervisor.signal(name).map_err(|e| failed(&e)),
+            None => Err(failed(&"it is not running")),
+        }
+    }
+
+    /// The folder the server works in.
+    pub(super) fn folder(&self) -> &Path {
+        self.launch.folder.path()
+    }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+/// Where a program stands on the PATH, or why it does not.
+pub(super) fn on_path(program: &str) -> Result<PathBuf, String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.ok_or_else(|| format!("no {program} on the PATH"))
 }
 
 /// The version, from a line such as `Redis server v=7.0.15 sha=…`.
@@ -81,70 +174,21 @@ fn version(program: &Path) -> String {
         .to_owned()
 }
 
-/// Three ports that nobody listens on.
-fn free_ports() -> io::Result<[u16; 3]> {
-    // All are held at once, so that they differ.
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listeners = [listen()?, listen()?, listen()?];
-    let port = |at: usize| listeners[at].local_addr().map(|address| address.port());
-    Ok([port(0)?, port(1)?, port(2)?])
-}
-
-fn redis(folder: &Path, [port, ..]: [u16; 3]) -> Vec<String> {
-    let folder = folder.display().to_string();
-    let port = port.to_string();
-    let options =
-        ["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no", "--dir", &folder];
-    options.map(str::to_owned).to_vec()
-}
-
-fn aerospike(folder: &Path, [service, fabric, heartbeat]: [u16; 3]) -> io::Result<Vec<String>> {
-    for part in ["smd", "usr/udf/lua"] {
-        fs::create_dir_all(folder.join(part))?;
+/// Ports that nobody listens on, all different.
+pub(super) fn free_ports<const N: usize>() -> Result<[u16; N], String> {
+    let failed = |e: io::Error| format!("there is no free port: {e}");
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        // All are held until the last is found, so that they differ.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        *port = listener.local_addr().map_err(failed)?.port();
+        listeners.push(listener);
     }
-    let path = folder.display();
-    // The server reads its configuration line by line.
-    let configuration = format!(
-        "service {{
-    cluster-name fstore
-    proto-fd-max 1024
-    work-directory {path}
-}}
-mod-lua {{
-    user-path {path}/usr/udf/lua
-}}
-logging {{
-    console {{
-        context any info
-    }}
-}}
-network {{
-    service {{
-        address 127.0.0.1
-        port {service}
-    }}
-    fabric {{
-        address 127.0.0.1
-        port {fabric}
-    }}
-    heartbeat {{
-        mode mesh
-        address 127.0.0.1
-        port {heartbeat}
-        interval 150
-        timeout 10
-    }}
-}}
-namespace features {{
-    replication-factor 1
-    nsup-period 1
-    storage-engine memory {{
-        data-size 1G
-    }}
-}}
-"
-    );
-    let file = folder.join("aerospike.conf");
-    fs::write(&file, configuration)?;
-    Ok(vec!["--foreground".to_owned(), "--config-file".to_owned(), file.display().to_string()])
+    Ok(ports)
+}
+
+/// A folder for a server to work in.
+pub(super) fn folder() -> Result<TempDir, String> {
+    tempfile::tempdir().map_err(|e| format!("no folder for a server can be made: {e}"))
 }

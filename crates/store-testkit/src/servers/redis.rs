@@ -1,0 +1,89 @@
+//! Redis servers with options of one's own.
+
+use super::process::{Launch, folder, free_ports, on_path};
+use super::{Held, Server, Software};
+
+/// How a Redis server of one's own is to run, as a process of this machine.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), String> {
+/// use store_testkit::servers::{RedisOptions, Server};
+///
+/// let small = RedisOptions::default().with(["--maxmemory", "8mb"]);
+/// let server = Server::start_redis(&RedisOptions { appendonly: true, ..small }).await?;
+/// server.kill().await?;
+/// server.restart().await?;
+/// server.command(&["CONFIG", "SET", "maxmemory", "16mb"]).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RedisOptions {
+    /// The program, on the `PATH` or with its folder: `redis-server`, `valkey-server`.
+    pub program: String,
+    /// Keep every write in the append-only file before it is acknowledged, so that a server that is
+    /// killed and started again has it. Otherwise nothing survives.
+    pub appendonly: bool,
+    /// The password of the default user. It becomes part of the server's URL.
+    pub password: Option<String>,
+    /// More arguments: `--maxmemory`, `8mb`, …
+    pub arguments: Vec<String>,
+}
+
+impl Default for RedisOptions {
+    fn default() -> Self {
+        let program = Software::Redis.facts().program.to_owned();
+        Self { program, appendonly: false, password: None, arguments: Vec::new() }
+    }
+}
+
+impl RedisOptions {
+    /// The same with more arguments.
+    #[must_use]
+    pub fn with<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(str::to_owned));
+        self
+    }
+}
+
+impl Server {
+    /// Starts a Redis server of one's own, as a process. It can be killed, started again and paused.
+    ///
+    /// # Errors
+    /// Why it cannot be had: no such program, or what its log says.
+    pub async fn start_redis(options: &RedisOptions) -> Result<Self, String> {
+        let [port] = free_ports()?;
+        Self::start_redis_at(port, options).await
+    }
+
+    pub(super) async fn start_redis_at(port: u16, options: &RedisOptions) -> Result<Self, String> {
+        let program = on_path(&options.program)?;
+        let folder = folder()?;
+        let appendonly = if options.appendonly { "yes" } else { "no" };
+        let (at, path) = (port.to_string(), folder.path().display().to_string());
+        let mut arguments: Vec<String> = [
+            ["--bind", "127.0.0.1"],
+            ["--port", &at],
+            ["--dir", &path],
+            ["--save", ""],
+            ["--appendonly", appendonly],
+            ["--appendfsync", "always"],
+            // A server that is told to end does not wait for its replicas.
+            ["--shutdown-timeout", "0"],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        let mut user = String::new();
+        if let Some(password) = &options.password {
+            arguments.extend(["--requirepass", password, "--masterauth", password].map(str::to_owned));
+            user = format!(":{password}@");
+        }
+        arguments.extend(options.arguments.iter().cloned());
+        let launch = Launch { program, arguments, ready: Software::Redis.facts().ready, folder };
+        let how = launch.how();
+        let held = Held::Process(launch.start().await?);
+        Ok(Self { url: format!("redis://{user}127.0.0.1:{port}"), how, held })
+    }
+}

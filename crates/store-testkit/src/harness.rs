@@ -101,7 +101,8 @@ impl Probe {
     }
 }
 
-fn is_required(name: &str) -> bool {
+/// Whether the environment demands that the tests of this backend run.
+pub(crate) fn is_required(name: &str) -> bool {
     std::env::var("FSTORE_REQUIRE").is_ok_and(|list| list.split(',').any(|item| item.trim() == name))
 }
 
@@ -130,13 +131,14 @@ async fn run(factory: Arc<dyn BackendFactory>, case: &Case) -> Outcome {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// The text without line breaks, as a reason must be.
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A test target speaks to whoever runs it.
 #[expect(clippy::print_stdout, reason = "the runner reads this line")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 

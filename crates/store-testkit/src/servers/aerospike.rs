@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::process::{Launch, folder, free_ports, on_path};
+use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
 impl Server {
     pub(super) async fn start_aerospike() -> Result<Self, String> {
         let facts = Software::Aerospike.facts();
-        let program = on_path(facts.program)?;
+        let program = program(facts.program)?;
         let folder = folder()?;
         let [service, fabric, heartbeat] = free_ports()?;
         let failed = |e| format!("the server's folder cannot be filled: {e}");

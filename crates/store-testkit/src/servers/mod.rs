@@ -15,22 +15,28 @@
 //! [orders](Server::command).
 
 mod aerospike;
+mod cluster;
 #[cfg(feature = "containers")]
 mod container;
 mod control;
 mod process;
 mod redis;
 mod resp;
+mod sentinel;
 
 use std::collections::HashMap;
 use std::env;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use feature_core::StoreUrl;
 use tokio::sync::Mutex;
 
-pub use self::redis::RedisOptions;
-pub use self::resp::{Reply, RespClient};
+pub use cluster::RedisCluster;
+pub use process::{describe, program};
+pub use redis::RedisOptions;
+pub use resp::{Reply, RespClient};
+pub use sentinel::RedisSentinel;
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -178,6 +184,11 @@ impl Server {
     /// The server's address: `redis://127.0.0.1:PORT`, or what the environment says. May hold a password.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The port that the server listens on, if its address names one.
+    pub fn port(&self) -> Option<u16> {
+        StoreUrl::parse(&self.url).ok()?.hosts().first()?.1
     }
 
     /// How the server was got, for people: `container fstore-redis:local`.

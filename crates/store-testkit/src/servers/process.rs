@@ -54,7 +54,7 @@ impl Launch {
 
     /// How the server was got, for people.
     pub(super) fn how(&self) -> String {
-        format!("process {} {}", self.program.display(), version(&self.program))
+        how(&self.program)
     }
 
     async fn run(&self) -> Result<Supervisor, String> {
@@ -156,22 +156,31 @@ impl Process {
     }
 }
 
-/// Where a program stands on the PATH, or why it does not.
-pub(super) fn on_path(program: &str) -> Result<PathBuf, String> {
+/// Where a program stands on the `PATH`; a path with folders in it is taken as it is.
+///
+/// # Errors
+/// It is not there.
+pub fn program(name: &str) -> Result<PathBuf, String> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
-    found.ok_or_else(|| format!("no {program} on the PATH"))
+    let found = env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| format!("no {name} on the PATH"))
 }
 
-/// The version, from a line such as `Redis server v=7.0.15 sha=…`.
-fn version(program: &Path) -> String {
+/// Which program of that name there is, for people: `process /usr/bin/redis-server 7.0.15`.
+///
+/// # Errors
+/// It is not there.
+pub fn describe(name: &str) -> Result<String, String> {
+    program(name).map(|path| how(&path))
+}
+
+/// How a server is got from a program. The version stands in a line such as `Redis server v=7.0.15 sha=…`.
+fn how(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let mut words = text.split_whitespace().map(|word| word.trim_start_matches("v="));
-    words
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))
-        .unwrap_or("of unknown version")
-        .to_owned()
+    let version = words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    format!("process {} {}", program.display(), version.unwrap_or("of unknown version"))
 }
 
 /// Ports that nobody listens on, all different.

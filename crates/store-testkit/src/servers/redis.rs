@@ -1,6 +1,6 @@
 //! Redis servers with options of one's own.
 
-use super::process::{Launch, folder, free_ports, on_path};
+use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
 /// How a Redis server of one's own is to run, as a process of this machine.
@@ -57,7 +57,7 @@ impl Server {
     }
 
     pub(super) async fn start_redis_at(port: u16, options: &RedisOptions) -> Result<Self, String> {
-        let program = on_path(&options.program)?;
+        let program = program(&options.program)?;
         let folder = folder()?;
         let appendonly = if options.appendonly { "yes" } else { "no" };
         let (at, path) = (port.to_string(), folder.path().display().to_string());

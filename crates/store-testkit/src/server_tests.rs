@@ -1,0 +1,185 @@
+//! Tests that need servers of their own: run, ignored or failed as the machine allows.
+
+use std::fmt::{self, Display};
+use std::panic::Location;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+use crate::harness::{is_required, one_line, say};
+use crate::servers;
+
+/// How long a test may take; one that hangs must not hang the run.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Tests at a time: what they do loads the machine, and each has several servers.
+const THREADS: usize = 2;
+
+type Run = Arc<dyn Fn() -> BoxFuture<'static, Result<(), TestFailure>> + Send + Sync>;
+
+/// Tests of a backend that need programs of this machine to start servers of their own. A test target with
+/// `harness = false` that takes the arguments of ordinary tests; two tests run at a time.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use store_testkit::servers::{RedisOptions, Server};
+/// use store_testkit::{ServerTests, TestFailure};
+///
+/// async fn a_killed_server_comes_back() -> Result<(), TestFailure> {
+///     let server = Server::start_redis(&RedisOptions::default()).await?;
+///     server.kill().await?;
+///     Ok(server.restart().await?)
+/// }
+///
+/// fn main() -> ExitCode {
+///     ServerTests::new("redis", "redis-server")
+///         .test("a_killed_server_comes_back", a_killed_server_comes_back)
+///         .run()
+/// }
+/// ```
+pub struct ServerTests {
+    backend: &'static str,
+    program: &'static str,
+    tests: Vec<(&'static str, Run)>,
+}
+
+impl ServerTests {
+    /// Tests of a backend, named as in `FSTORE_REQUIRE`, that need this program on the `PATH`. Without it
+    /// they are ignored, or fail where the backend is required.
+    pub fn new(backend: &'static str, program: &'static str) -> Self {
+        Self { backend, program, tests: Vec::new() }
+    }
+
+    /// Adds a test. Its name reads as a statement about the backend.
+    #[must_use]
+    pub fn test<F>(mut self, name: &'static str, test: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), TestFailure>> + Send + 'static,
+    {
+        self.tests.push((name, Arc::new(move || test().boxed())));
+        self
+    }
+
+    /// Runs the tests that the command line asks for. Ends with a line `suite: BACKEND | SERVER` on the
+    /// standard output.
+    pub fn run(self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads.get_or_insert(THREADS);
+        let Self { backend, program, tests } = self;
+        let trial = |(name, test): (&'static str, Run)| {
+            Trial::ignorable_test(name, move || conclude(backend, attempt(program, &test)))
+        };
+        let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+        if !arguments.list {
+            let server = servers::describe(program).unwrap_or_else(|why| format!("not available: {why}"));
+            say(&format!("suite: {backend} | {}", one_line(&server)));
+        }
+        conclusion.exit_code()
+    }
+}
+
+/// Runs a test on threads of its own, which end with it, whatever it has left behind.
+fn attempt(program: &str, test: &Run) -> Result<(), TestFailure> {
+    servers::program(program).map_err(TestFailure::unavailable)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
+    let work = async { tokio::time::timeout(PATIENCE, test()).await };
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|_| Err(format!("the test did not end within {PATIENCE:?}").into()))
+}
+
+fn conclude(backend: &str, outcome: Result<(), TestFailure>) -> Result<Completion, Failed> {
+    match outcome {
+        Ok(()) => Ok(Completion::Completed),
+        Err(failure) if failure.unavailable && !is_required(backend) => {
+            Ok(Completion::ignored_with(one_line(&failure.message)))
+        }
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Why a test did not pass, and where. Made of the errors of the kit and of the store with `?`.
+#[derive(Debug)]
+pub struct TestFailure {
+    message: String,
+    place: &'static Location<'static>,
+    unavailable: bool,
+}
+
+impl TestFailure {
+    /// What the test needs cannot be had on this machine: it is ignored, unless its backend is required.
+    #[track_caller]
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self { message: reason.into(), place: Location::caller(), unavailable: true }
+    }
+}
+
+impl Display for TestFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  at {}:{}", self.message, self.place.file(), self.place.line())
+    }
+}
+
+impl From<String> for TestFailure {
+    #[track_caller]
+    fn from(message: String) -> Self {
+        Self { message, place: Location::caller(), unavailable: false }
+    }
+}
+
+impl From<&str> for TestFailure {
+    #[track_caller]
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
+
+impl From<feature_core::Error> for TestFailure {
+    #[track_caller]
+    fn from(error: feature_core::Error) -> Self {
+        error.to_string().into()
+    }
+}
+
+impl From<std::io::Error> for TestFailure {
+    #[track_caller]
+    fn from(error: std::io::Error) -> Self {
+        error.to_string().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(program: &str, test: fn() -> BoxFuture<'static, Result<(), TestFailure>>) -> String {
+        let test: Run = Arc::new(test);
+        match conclude("no-such-backend", attempt(program, &test)) {
+            Ok(Completion::Completed) => "passed".to_owned(),
+            Ok(Completion::Ignored { reason }) => format!("ignored: {}", reason.unwrap_or_default()),
+            Err(failed) => format!("failed: {}", failed.message().unwrap_or_default()),
+        }
+    }
+
+    #[test]
+    fn a_test_passes_fails_with_its_place_or_is_ignored_with_the_reason() {
+        assert_eq!(outcome("sh", || async { Ok(()) }.boxed()), "passed");
+        assert_eq!(
+            outcome("no-such-program", || async { Ok(()) }.boxed()),
+            "ignored: no no-such-program on the PATH"
+        );
+        let unavailable = || async { Err(TestFailure::unavailable("no\n TLS")) }.boxed();
+        assert_eq!(outcome("sh", unavailable), "ignored: no TLS");
+        let fails = || {
+            async {
+                let failed: Result<(), String> = Err("wrong".to_owned());
+                Ok(failed?)
+            }
+            .boxed()
+        };
+        let failed = outcome("sh", fails);
+        assert!(failed.starts_with("failed: wrong\n  at ") && failed.contains("server_tests.rs"), "{failed}");
+    }
+}

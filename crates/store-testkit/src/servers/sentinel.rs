@@ -1,0 +1,174 @@
+//! A Redis primary with replicas, and the Sentinels that watch them.
+
+use std::fs;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+use super::process::{Launch, folder, free_ports, program};
+use super::{Held, RedisOptions, Server};
+
+/// What the Sentinels call the service.
+const SERVICE: &str = "fstore";
+const SENTINELS: usize = 3;
+const REPLICAS: usize = 2;
+/// How long the Sentinels may take to find each other, and how often they are asked.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(50);
+
+/// A primary, two replicas, and three Sentinels, as processes of this machine. A primary that stays silent
+/// for 700 ms is taken for dead, and a replica is promoted a second or two later.
+pub struct RedisSentinel {
+    sentinels: Vec<Server>,
+    /// The primary of the start, then the replicas.
+    servers: Vec<Server>,
+}
+
+impl RedisSentinel {
+    /// Starts them, and waits until the Sentinels know each other and the replicas follow.
+    ///
+    /// # Errors
+    /// No `redis-server` on the `PATH`; why one does not start or they do not come together.
+    pub async fn start() -> Result<Self, String> {
+        Self::start_with(&RedisOptions::default()).await
+    }
+
+    /// The same with options for the primary and the replicas.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_with(options: &RedisOptions) -> Result<Self, String> {
+        let [primary_port, ports @ ..]: [u16; 1 + REPLICAS + SENTINELS] = free_ports()?;
+        let options = options.clone().with(["--repl-diskless-sync-delay", "0"]);
+        let mut servers = vec![Server::start_redis_at(primary_port, &options).await?];
+        let primary_at = primary_port.to_string();
+        let options_of_replica = options.clone().with(["--replicaof", "127.0.0.1", &primary_at]);
+        let replica = |port: &u16| Server::start_redis_at(*port, &options_of_replica);
+        servers.extend(try_join_all(ports[..REPLICAS].iter().map(replica)).await?);
+        let sentinel = |port: &u16| start_sentinel(*port, primary_port, &options);
+        let sentinels = try_join_all(ports[REPLICAS..].iter().map(sentinel)).await?;
+        let whole = Self { sentinels, servers };
+        whole.wait_until_whole(PATIENCE).await?;
+        Ok(whole)
+    }
+
+    /// Waits until every Sentinel runs, knows the others, and sees a primary with all its replicas.
+    ///
+    /// # Errors
+    /// It took longer. Says what is missing.
+    pub async fn wait_until_whole(&self, within: Duration) -> Result<(), String> {
+        let start = Instant::now();
+        while let Err(missing) = self.is_whole().await {
+            if start.elapsed() > within {
+                return Err(format!("the Sentinels are not content after {within:?}: {missing}"));
+            }
+            sleep(ASK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn is_whole(&self) -> Result<(), String> {
+        for (number, sentinel) in self.sentinels.iter().enumerate() {
+            let known = sentinel.command(&["SENTINEL", "MASTER", SERVICE]).await?;
+            let fact = |name: &str| {
+                let at = known.items().iter().step_by(2).position(|item| item.text() == name)?;
+                known.items().get(2 * at + 1).map(|item| item.text().to_owned())
+            };
+            for (name, expected) in [
+                ("flags", "master".to_owned()),
+                ("num-other-sentinels", (SENTINELS - 1).to_string()),
+                ("num-slaves", REPLICAS.to_string()),
+            ] {
+                let found = fact(name).unwrap_or_default();
+                if found != expected {
+                    return Err(format!("Sentinel {number} says {name} = {found}, not {expected}"));
+                }
+            }
+        }
+        let primary = self.current_primary().await?;
+        let replication = primary.command(&["INFO", "replication"]).await?;
+        match replication.text().matches("state=online").count() {
+            REPLICAS => Ok(()),
+            online => Err(format!("{online} of {REPLICAS} replicas have caught up")),
+        }
+    }
+
+    /// The Sentinels.
+    pub fn sentinels(&self) -> &[Server] {
+        &self.sentinels
+    }
+
+    /// Where the Sentinels listen: `127.0.0.1:PORT` of each.
+    pub fn addresses(&self) -> Vec<String> {
+        let port = |server: &Server| server.port().unwrap_or_default();
+        self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", port(sentinel))).collect()
+    }
+
+    /// What the Sentinels call the service: `fstore`.
+    pub fn service_name(&self) -> &'static str {
+        SERVICE
+    }
+
+    /// The server that was the primary at the start.
+    pub fn primary(&self) -> &Server {
+        &self.servers[0]
+    }
+
+    /// The servers that were replicas at the start.
+    pub fn replicas(&self) -> &[Server] {
+        &self.servers[1..]
+    }
+
+    /// The server that the first Sentinel names as the primary now.
+    ///
+    /// # Errors
+    /// It does not answer, or names a server that is not one of these.
+    pub async fn current_primary(&self) -> Result<&Server, String> {
+        let address = self.sentinels[0].command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE]).await?;
+        let port = address.items().get(1).and_then(|port| port.text().parse().ok());
+        let named = self.servers.iter().find(|server| server.port() == port);
+        named.ok_or_else(|| format!("the Sentinels name a primary that is none of these: {address}"))
+    }
+
+    /// How the servers were got, for people.
+    pub fn how(&self) -> String {
+        format!("{SENTINELS} Sentinels, {} servers: {}", self.servers.len(), self.servers[0].how())
+    }
+
+    /// Ends the servers, and returns when they are gone.
+    pub async fn stop(self) {
+        for server in self.sentinels.into_iter().chain(self.servers) {
+            server.stop().await;
+        }
+    }
+}
+
+async fn start_sentinel(port: u16, primary_port: u16, options: &RedisOptions) -> Result<Server, String> {
+    let folder = folder()?;
+    // A Sentinel keeps what it learns in its configuration.
+    let mut configuration = format!(
+        "port {port}
+bind 127.0.0.1
+dir {path}
+sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 2
+sentinel down-after-milliseconds {SERVICE} 700
+sentinel failover-timeout {SERVICE} 3000
+",
+        path = folder.path().display()
+    );
+    if let Some(password) = &options.password {
+        configuration.push_str(&format!("sentinel auth-pass {SERVICE} {password}\n"));
+    }
+    let file = folder.path().join("sentinel.conf");
+    fs::write(&file, configuration).map_err(|e| format!("a Sentinel's folder cannot be filled: {e}"))?;
+    let launch = Launch {
+        program: program(&options.program)?,
+        arguments: vec![file.display().to_string(), "--sentinel".to_owned()],
+        ready: "+monitor master",
+        folder,
+    };
+    let how = launch.how();
+    let held = Held::Process(launch.start().await?);
+    Ok(Server { url: format!("redis://127.0.0.1:{port}"), how, held })
+}

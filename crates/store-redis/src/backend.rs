@@ -1,0 +1,135 @@
+//! The store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use feature_core::{
+    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeReport, PutOutcome, RecordKey, RecordPut,
+    Result, Scope, StoreUrl, VersionedRecord,
+};
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::time::Instant;
+
+use crate::config::RedisConfig;
+use crate::error::{BACKEND, Failure};
+use crate::read::{Delete, Get};
+use crate::request::{self, Operation};
+use crate::router::Router;
+use crate::write::Put;
+use crate::{check, scan};
+
+/// Largest encoded record, in bytes. The server takes more, but serves nobody else meanwhile.
+pub const MAX_RECORD_BYTES: usize = 64 << 20;
+
+/// A store on Redis or Valkey: one server, a primary watched by Sentinel, or a cluster.
+///
+/// Connections are made when they are needed and made anew when they fail; after a failover calls go to
+/// the new primary by themselves. Cheap to share; dropping it closes its connections.
+pub struct RedisOnlineStore {
+    router: Arc<Router>,
+    closed: AtomicBool,
+}
+
+impl RedisOnlineStore {
+    /// Connects with these settings, and fails if no server answers within `connect_timeout`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for impossible settings and unreadable files; `Unavailable`; `Unauthenticated` for
+    /// a wrong password or certificate; `NotConfigured` for a server that is no cluster, lacks the database,
+    /// or a Sentinel that does not know the service.
+    pub async fn connect(config: RedisConfig) -> Result<Self> {
+        let timeout = config.connect_timeout;
+        let router = Arc::new(Router::new(config)?);
+        // Where one server names another, both have to be reached.
+        router.learn(Instant::now() + timeout * 2).await.map_err(|failure| failure.error)?;
+        Ok(Self { router, closed: AtomicBool::new(false) })
+    }
+
+    /// Connects to the store of this URL; see [`RedisConfig::from_url`].
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and for a URL that is wrong.
+    pub async fn open(url: &str) -> Result<Self> {
+        Self::connect(RedisConfig::from_url(&StoreUrl::parse(url)?)?).await
+    }
+
+    fn ensure_open(&self) -> Result<(), Failure> {
+        if self.closed.load(Ordering::Acquire) { Err(Failure::closed()) } else { Ok(()) }
+    }
+
+    async fn run<O: Operation>(
+        &self,
+        operation: &O,
+        rows: usize,
+        call: CallContext,
+    ) -> Vec<Result<O::Answer>> {
+        match self.ensure_open() {
+            Ok(()) => request::run(&self.router, operation, rows, call).await,
+            Err(closed) => (0..rows).map(|_| Err(closed.error.clone())).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl OnlineStoreBackend for RedisOnlineStore {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new(BACKEND);
+        capabilities.max_record_bytes = Some(MAX_RECORD_BYTES);
+        // That is the server's to decide; `check` tells.
+        capabilities.durable = false;
+        capabilities
+    }
+
+    async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
+        let RedisConfig { key_prefix, batch_chunk, .. } = self.router.config();
+        self.run(&Get::new(key_prefix, keys, *batch_chunk), keys.len(), call).await
+    }
+
+    async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
+        let RedisConfig { key_prefix, batch_chunk, batch_chunk_bytes, .. } = self.router.config();
+        let rows = puts.len();
+        self.run(&Put::new(key_prefix, puts, (*batch_chunk, *batch_chunk_bytes)), rows, call).await
+    }
+
+    async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
+        self.run(&Delete::new(&self.router.config().key_prefix, keys), keys.len(), call).await
+    }
+
+    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
+        match self.ensure_open() {
+            Ok(()) => scan::scan(&self.router, scope),
+            Err(closed) => stream::iter([Err(closed.error)]).boxed(),
+        }
+    }
+
+    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
+        self.ensure_open().map_err(|closed| closed.error)?;
+        scan::purge(&self.router, scope).await.map_err(|failure| failure.error)
+    }
+
+    async fn check(&self) -> Result<Health> {
+        self.ensure_open().map_err(|closed| closed.error)?;
+        check::check(&self.router).await.map_err(|failure| failure.error)
+    }
+
+    async fn close(&self) -> Result<()> {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            self.router.end();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RedisOnlineStore {
+    fn drop(&mut self) {
+        self.router.end();
+    }
+}
+
+impl fmt::Debug for RedisOnlineStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOnlineStore").field("config", self.router.config()).finish_non_exhaustive()
+    }
+}

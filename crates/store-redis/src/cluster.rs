@@ -1,0 +1,220 @@
+//! Which node of a cluster owns which slot.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use feature_core::ErrorKind;
+use futures::future::{FutureExt, select_ok};
+use redis::{Pipeline, Value};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::connect::{Dialer, Node, Role};
+use crate::error::{Failure, Next, from_server};
+
+/// Slots of a cluster; a constant of Redis.
+const SLOTS: usize = 16_384;
+/// So many nodes are asked for the map at a time; the first to answer is believed.
+const ASKED: usize = 5;
+
+/// The slot of a key. Keys have no hash tag: the key text escapes braces, and the prefix has none.
+fn slot(key: &[u8]) -> usize {
+    usize::from(crc16::State::<crc16::XMODEM>::calculate(key)) % SLOTS
+}
+
+/// A primary and its replicas.
+#[derive(Debug)]
+struct Shard {
+    primary: Arc<Node>,
+    replicas: Vec<Arc<Node>>,
+}
+
+/// Who owns which slot, as a node of the cluster saw it.
+#[derive(Debug, Default)]
+struct Map {
+    shards: Vec<Shard>,
+    /// For each slot the number of its shard.
+    owners: Vec<Option<u16>>,
+}
+
+impl Map {
+    fn shard(&self, key: &[u8]) -> Option<&Shard> {
+        let owner = self.owners.get(slot(key)).copied().flatten()?;
+        self.shards.get(usize::from(owner))
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.shards.iter().flat_map(|shard| shard.replicas.iter().chain([&shard.primary]))
+    }
+}
+
+/// A cluster, as far as it is known.
+pub(crate) struct Cluster {
+    dialer: Arc<Dialer>,
+    seeds: Vec<Arc<Node>>,
+    map: RwLock<Arc<Map>>,
+    /// Held by whoever learns the map anew.
+    learning: Mutex<()>,
+}
+
+impl Cluster {
+    pub(crate) fn new(dialer: &Arc<Dialer>) -> Self {
+        let seeds = dialer
+            .config
+            .hosts()
+            .into_iter()
+            .map(|(host, port)| Node::new(dialer, &host, port, Role::Primary));
+        Self {
+            dialer: Arc::clone(dialer),
+            seeds: seeds.collect(),
+            map: RwLock::default(),
+            learning: Mutex::default(),
+        }
+    }
+
+    fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The nodes that rows are for, by their keys; `None` where nobody is known to own a slot.
+    pub(crate) fn locator(&self, replicas: bool) -> impl Fn(&[u8]) -> Option<Arc<Node>> {
+        let map = self.map();
+        // One replica of each shard a call, so that its rows stay together.
+        let turn = if replicas { fastrand::usize(..) } else { 0 };
+        move |key| {
+            let shard = map.shard(key)?;
+            let replica = (replicas && !shard.replicas.is_empty())
+                .then(|| &shard.replicas[turn % shard.replicas.len()]);
+            Some(Arc::clone(replica.unwrap_or(&shard.primary)))
+        }
+    }
+
+    /// The node at this address, to which another has sent a row.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Arc<Node> {
+        let map = self.map();
+        let known = map.shards.iter().map(|shard| &shard.primary).find(|node| node.is_at(host, port));
+        known.map_or_else(|| Node::new(&self.dialer, host, port, Role::Primary), Arc::clone)
+    }
+
+    pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
+        self.map().shards.iter().map(|shard| Arc::clone(&shard.primary)).collect()
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<Arc<Node>> {
+        self.map().shards.iter().flat_map(|shard| shard.replicas.iter().cloned()).collect()
+    }
+
+    /// Learns the map anew. Who comes while another does so waits for that.
+    pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
+        let before = self.map();
+        let _learning = self.learning.lock().await;
+        if !Arc::ptr_eq(&before, &self.map()) {
+            return Ok(());
+        }
+        let mut nodes: Vec<_> = before.nodes().cloned().collect();
+        fastrand::shuffle(&mut nodes);
+        nodes.truncate(ASKED);
+        nodes.extend(self.seeds.iter().cloned());
+        let asked = nodes.into_iter().map(|node| self.ask(node, &before, deadline).boxed());
+        let (map, _) = select_ok(asked).await?;
+        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+        Ok(())
+    }
+
+    async fn ask(&self, node: Arc<Node>, known: &Map, deadline: Instant) -> Result<Map, Failure> {
+        let mut question = Pipeline::new();
+        question.cmd("CLUSTER").arg("SLOTS");
+        let reply = node.send(&question, deadline).await?.pop();
+        let ranges = match reply {
+            Some(Value::Array(ranges)) => ranges,
+            Some(Value::ServerError(error)) => return Err(from_server(&error, &node.name)),
+            _ => Vec::new(),
+        };
+        let mut map = Map { shards: Vec::new(), owners: vec![None; SLOTS] };
+        for range in ranges {
+            // What is not understood owns nothing.
+            let Some((slots, mut servers)) = read_range(range, &node.host) else { continue };
+            let (host, port) = servers.remove(0);
+            let found = map.shards.iter().position(|shard| shard.primary.is_at(&host, port));
+            let number = found.unwrap_or_else(|| {
+                let primary = self.keep(known, &host, port, Role::Primary);
+                let replicas =
+                    servers.iter().map(|(host, port)| self.keep(known, host, *port, Role::ClusterReplica));
+                map.shards.push(Shard { primary, replicas: replicas.collect() });
+                map.shards.len() - 1
+            });
+            map.owners[slots].fill(u16::try_from(number).ok());
+        }
+        if map.shards.is_empty() {
+            let message = format!("{}: the cluster has no slots assigned; create it first", node.name);
+            return Err(Failure::new(ErrorKind::NotConfigured, message, Next::Wait));
+        }
+        Ok(map)
+    }
+
+    /// The node at this address in this role, with the connections that it has already.
+    fn keep(&self, known: &Map, host: &str, port: u16, role: Role) -> Arc<Node> {
+        let known = known.nodes().find(|node| node.is_at(host, port) && node.role() == role);
+        known.map_or_else(|| Node::new(&self.dialer, host, port, role), Arc::clone)
+    }
+
+    pub(crate) fn end(&self) {
+        let map = self.map();
+        map.nodes().chain(&self.seeds).for_each(|node| node.end());
+    }
+}
+
+type Servers = Vec<(String, u16)>;
+
+/// An entry of `CLUSTER SLOTS`: first slot, last slot, then the servers, the primary first.
+fn read_range(range: Value, asked: &str) -> Option<(std::ops::RangeInclusive<usize>, Servers)> {
+    let Value::Array(parts) = range else { return None };
+    let mut parts = parts.into_iter();
+    let mut number = || match parts.next()? {
+        Value::Int(slot) => usize::try_from(slot).ok().filter(|slot| *slot < SLOTS),
+        _ => None,
+    };
+    let slots = number()?..=number()?;
+    let server = |server: Value| {
+        let Value::Array(server) = server else { return None };
+        let port = match server.get(1)? {
+            Value::Int(port) => u16::try_from(*port).ok()?,
+            _ => return None,
+        };
+        // A node that does not know its own address leaves it out: it is where it was asked.
+        let host = match server.first()? {
+            Value::BulkString(host) => String::from_utf8_lossy(host).into_owned(),
+            _ => String::new(),
+        };
+        Some((if host.is_empty() || host == "?" { asked.to_owned() } else { host }, port))
+    };
+    let servers: Servers = parts.map_while(server).collect();
+    (!servers.is_empty()).then_some((slots, servers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // From `CLUSTER KEYSLOT`.
+        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot(b"feast:acme-corp:customer_features:customer_id=cust-123"), 14_113);
+    }
+
+    #[test]
+    fn a_range_names_its_servers_the_primary_first() {
+        let server = |host: &str, port| {
+            Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::Nil])
+        };
+        let range =
+            |servers: Vec<Value>| Value::Array([vec![Value::Int(5), Value::Int(9)], servers].concat());
+        let (slots, servers) = read_range(range(vec![server("a", 1), server("", 2)]), "b").unwrap();
+        assert_eq!((slots, servers), (5..=9, vec![("a".to_owned(), 1), ("b".to_owned(), 2)]));
+        for nonsense in
+            [Value::Nil, range(vec![]), Value::Array(vec![Value::Int(5)]), range(vec![Value::Nil])]
+        {
+            assert!(read_range(nonsense, "b").is_none());
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Connections to one server: made when needed, shared by many requests, given up when they fail.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use feature_core::{Error, ErrorKind, Result, format_duration};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    RedisConnectionInfo, TlsCertificates, Value,
+};
+use tokio::time::Instant;
+
+use crate::config::{RedisConfig, TlsConfig};
+use crate::error::{BACKEND, Failure, Next, from_client};
+
+/// After a connection could not be made nobody tries again for so long: what waits fails at once.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Requests that may wait for a connection's socket.
+const WAITING_REQUESTS: usize = 4_096;
+
+/// What every connection of a store has in common.
+pub(crate) struct Dialer {
+    pub(crate) config: RedisConfig,
+    certificates: Option<TlsCertificates>,
+}
+
+impl Dialer {
+    /// Reads the files that the settings name.
+    pub(crate) fn new(config: RedisConfig) -> Result<Self> {
+        config.validate()?;
+        let certificates = config.tls.as_ref().map(certificates).transpose()?;
+        if certificates.is_some() && rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Fails only when another thread was faster, and then there is one.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        Ok(Self { config, certificates })
+    }
+
+    fn login(&self, role: Role) -> RedisConnectionInfo {
+        let RedisConfig { username, password, db, sentinel, .. } = &self.config;
+        let (username, password, db) = match (role, sentinel) {
+            (Role::Sentinel, Some(own)) => (&own.username, &own.password, 0),
+            _ => (username, password, i64::from(*db)),
+        };
+        let mut login =
+            RedisConnectionInfo::default().set_db(db).set_lib_name("fstore", env!("CARGO_PKG_VERSION"));
+        if let Some(username) = username {
+            login = login.set_username(username);
+        }
+        if let Some(password) = password {
+            login = login.set_password(password.expose());
+        }
+        login
+    }
+
+    fn client(&self, role: Role, host: &str, port: u16) -> Result<Client, redis::RedisError> {
+        let tls = self.certificates.is_some();
+        let address = match tls {
+            false => ConnectionAddr::Tcp(host.to_owned(), port),
+            true => ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None },
+        };
+        // A peer that is gone without a word is noticed when nothing it was sent is confirmed.
+        let sockets = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let sockets = sockets.set_user_timeout(self.config.response_timeout);
+        let info =
+            address.into_connection_info()?.set_redis_settings(self.login(role)).set_tcp_settings(sockets);
+        match &self.certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+            None => Client::open(info),
+        }
+    }
+
+    /// Settings of a connection. Requests have deadlines of their own.
+    fn connection_config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.connect_timeout))
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(WAITING_REQUESTS)
+    }
+}
+
+/// The address of a server as text.
+pub(crate) fn name(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn certificates(tls: &TlsConfig) -> Result<TlsCertificates> {
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| {
+            Error::invalid_argument(format!("cannot read `{}`: {error}", path.display()))
+                .with_backend(BACKEND)
+                .with_source(error)
+        })
+    };
+    let client_tls = match (&tls.cert_file, &tls.key_file) {
+        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
+        _ => None,
+    };
+    Ok(TlsCertificates { client_tls, root_cert: tls.ca_file.as_deref().map(read).transpose()? })
+}
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Reads and writes.
+    Primary,
+    /// Reads of a cluster's replica, which the connection has to ask for.
+    ClusterReplica,
+    /// Knows where the primary is, and has a login of its own.
+    Sentinel,
+}
+
+/// A server and the connections to it.
+pub(crate) struct Node {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// The address as text, for errors.
+    pub(crate) name: String,
+    dialer: Arc<Dialer>,
+    role: Role,
+    links: Vec<Arc<Link>>,
+    next: AtomicUsize,
+}
+
+/// A place for one connection.
+#[derive(Default)]
+struct Link(Mutex<State>);
+
+enum State {
+    Closed {
+        /// Why there is none, and until when nobody tries again.
+        failed: Option<(Failure, Instant)>,
+    },
+    Dialing(Shared<BoxFuture<'static, Result<Connection, Failure>>>),
+    Open(Connection),
+    /// The store is closed.
+    Ended,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed { failed: None }
+    }
+}
+
+/// A connection, and since when it owes answers that somebody has given up waiting for.
+#[derive(Clone)]
+struct Connection {
+    client: MultiplexedConnection,
+    silent_since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Link {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, made if there is none. It goes on being made when the caller gives up, so that
+    /// callers in a hurry do not keep each other from ever having one.
+    async fn connection(self: &Arc<Self>, node: &Node) -> Result<Connection, Failure> {
+        let dialing = {
+            let mut state = self.state();
+            match &*state {
+                State::Open(connection) => return Ok(connection.clone()),
+                State::Ended => return Err(Failure::closed()),
+                State::Closed { failed: Some((failure, until)) } if Instant::now() < *until => {
+                    return Err(failure.clone());
+                }
+                State::Dialing(dialing) => dialing.clone(),
+                State::Closed { .. } => {
+                    let dialing = Arc::clone(self).dial(node);
+                    *state = State::Dialing(dialing.clone());
+                    dialing
+                }
+            }
+        };
+        dialing.await
+    }
+
+    fn dial(self: Arc<Self>, node: &Node) -> Shared<BoxFuture<'static, Result<Connection, Failure>>> {
+        let (dialer, role) = (Arc::clone(&node.dialer), node.role);
+        let (host, port, name) = (node.host.clone(), node.port, node.name.clone());
+        let task = tokio::spawn(async move {
+            let dialed = connect(&dialer, role, &host, port, &name).await;
+            let mut state = self.state();
+            if matches!(&*state, State::Ended) {
+                return Err(Failure::closed());
+            }
+            *state = match &dialed {
+                Ok(connection) => State::Open(connection.clone()),
+                Err(failure) => State::Closed { failed: Some((failure.clone(), Instant::now() + PAUSE)) },
+            };
+            dialed
+        });
+        let dialed = async move {
+            task.await.unwrap_or_else(|e| {
+                Err(Failure::new(ErrorKind::Internal, format!("connecting has failed: {e}"), Next::Fail))
+            })
+        };
+        dialed.boxed().shared()
+    }
+
+    /// Gives a connection up, unless another has taken its place already.
+    fn discard(&self, connection: &Connection) {
+        let mut state = self.state();
+        if matches!(&*state, State::Open(open) if Arc::ptr_eq(&open.silent_since, &connection.silent_since)) {
+            *state = State::default();
+        }
+    }
+}
+
+async fn connect(
+    dialer: &Dialer,
+    role: Role,
+    host: &str,
+    port: u16,
+    name: &str,
+) -> Result<Connection, Failure> {
+    let failed = |e| from_client(e, name, false);
+    let client = dialer.client(role, host, port).map_err(failed)?;
+    let work = async {
+        let mut client =
+            client.get_multiplexed_async_connection_with_config(&dialer.connection_config()).await?;
+        if role == Role::ClusterReplica {
+            redis::cmd("READONLY").exec_async(&mut client).await?;
+        }
+        Ok(client)
+    };
+    match tokio::time::timeout(dialer.config.connect_timeout, work).await {
+        Ok(client) => Ok(Connection { client: client.map_err(failed)?, silent_since: Arc::default() }),
+        Err(_) => {
+            let limit = format_duration(dialer.config.connect_timeout);
+            let message = format!("{name}: no connection within connect_timeout, {limit}");
+            Err(Failure::new(ErrorKind::Unavailable, message, Next::Locate))
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(dialer: &Arc<Dialer>, host: &str, port: u16, role: Role) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.to_owned(),
+            port,
+            name: name(host, port),
+            dialer: Arc::clone(dialer),
+            role,
+            links: (0..dialer.config.connections).map(|_| Arc::default()).collect(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn is_at(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
+    }
+
+    /// Makes sure that there is a connection.
+    pub(crate) async fn open(&self) -> Result<(), Failure> {
+        self.links[0].connection(self).await.map(drop)
+    }
+
+    /// Sends commands together and waits for the reply to each until the deadline. Error replies are
+    /// among the values.
+    pub(crate) async fn send(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
+        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let out_of_time = |in_doubt| Failure {
+            in_doubt,
+            ..Failure::new(
+                ErrorKind::DeadlineExceeded,
+                format!("{}: no answer before the deadline", self.name),
+                Next::Fail,
+            )
+        };
+        let connecting = tokio::time::timeout_at(deadline, link.connection(self));
+        let mut connection = connecting.await.map_err(|_| out_of_time(false))??;
+        let count = commands.len();
+        let started = Instant::now();
+        let work = connection.client.send_packed_commands(commands, 0, count);
+        let Ok(replies) = tokio::time::timeout_at(deadline, work).await else {
+            let mut silent = lock(&connection.silent_since);
+            let since = *silent.get_or_insert(started);
+            drop(silent);
+            if since.elapsed() >= self.dialer.config.response_timeout {
+                link.discard(&connection);
+            }
+            return Err(out_of_time(true));
+        };
+        let replies = replies.map_err(|error| {
+            link.discard(&connection);
+            from_client(error, &self.name, true)
+        })?;
+        *lock(&connection.silent_since) = None;
+        if replies.len() == count {
+            return Ok(replies);
+        }
+        link.discard(&connection);
+        let message = format!("{}: {} replies to {count} commands; report it", self.name, replies.len());
+        Err(Failure { in_doubt: true, ..Failure::new(ErrorKind::Internal, message, Next::Fail) })
+    }
+
+    /// Gives up every connection, so that the next request makes one anew.
+    pub(crate) fn reset(&self) {
+        for link in &self.links {
+            let mut state = link.state();
+            if matches!(&*state, State::Open(_)) {
+                *state = State::default();
+            }
+        }
+    }
+
+    /// Ends every connection for good.
+    pub(crate) fn end(&self) {
+        for link in &self.links {
+            *link.state() = State::Ended;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.name)
+    }
+}

@@ -1,0 +1,18 @@
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod check;
+mod cluster;
+mod config;
+mod connect;
+mod error;
+mod key;
+mod read;
+mod request;
+mod router;
+mod scan;
+mod sentinel;
+mod write;
+
+pub use backend::{MAX_RECORD_BYTES, RedisOnlineStore};
+pub use config::{RedisConfig, SentinelConfig, TlsConfig};

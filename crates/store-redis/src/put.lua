@@ -1,0 +1,60 @@
+-- Replaces records whose precondition holds. KEYS: the records. ARGV: the precondition, the time to live in
+-- milliseconds or 0, then for each key its new bytes and, for "unchanged", its old ones.
+-- Replies 1 when all are stored; otherwise for each key 1, the bytes in the way, or nil where there are none.
+local when, ttl = ARGV[1], ARGV[2]
+local step = when == 'unchanged' and 2 or 1
+local at = 3 - step
+local same_shape = when == 'not_newer_same_shape'
+local compare = same_shape or when == 'not_newer'
+local answers
+for i, key in ipairs(KEYS) do
+  at = at + step
+  local new = ARGV[at]
+  local holds, found
+  if compare then
+    -- Bytes 4 to 12 of a record are its event time, 20 to 28 its shape. Numbers here are exact to 53 bits
+    -- only, so that a time is compared in two halves.
+    found = redis.pcall('GETRANGE', key, 4, 27)
+    if found == '' then
+      holds = true
+    elseif #found == 24 then
+      local high, low = struct.unpack('>I4I4', found)
+      local new_high, new_low = struct.unpack('>I4I4', new, 5)
+      holds = (high < new_high or (high == new_high and low <= new_low))
+        and (not same_shape or string.sub(found, 17) == string.sub(new, 21, 28))
+    end
+  else
+    found = redis.pcall('GET', key)
+    if when == 'absent' then
+      holds = found == false
+    else
+      holds = found == ARGV[at + 1]
+    end
+  end
+  local answer = 1
+  if type(found) == 'table' then
+    answer = { ok = found.err }
+  elseif not holds then
+    answer = redis.call('GET', key)
+  else
+    local stored
+    if ttl == '0' then
+      stored = redis.pcall('SET', key, new)
+    else
+      stored = redis.pcall('SET', key, new, 'PX', ttl)
+    end
+    if stored.err then
+      answer = { ok = stored.err }
+    end
+  end
+  if answer ~= 1 and not answers then
+    answers = {}
+    for before = 1, i - 1 do
+      answers[before] = 1
+    end
+  end
+  if answers then
+    answers[i] = answer
+  end
+end
+return answers or 1

@@ -1,0 +1,263 @@
+//! Sends rows to the nodes that own them, and tries again what may succeed later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use feature_core::ErrorKind::DeadlineExceeded;
+use feature_core::{CallContext, Result};
+use futures::future::join_all;
+use redis::{Cmd, Pipeline, Value};
+use tokio::time::Instant;
+
+use crate::connect::Node;
+use crate::error::{Failure, Next, from_server};
+use crate::router::Router;
+
+/// How often a row follows a redirection, or has the script loaded, before it waits like any other.
+const AT_ONCE: usize = 4;
+
+/// A kind of request about rows, each about one key.
+pub(crate) trait Operation: Sync {
+    /// What is learned of a row.
+    type Answer: Send;
+
+    /// Whether a request without an answer may have changed something.
+    const WRITES: bool;
+
+    /// The code that the commands call by its hash, where they do.
+    const SCRIPT: Option<&'static str> = None;
+
+    /// The key of a row.
+    fn key(&self, row: usize) -> &[u8];
+
+    /// The commands for these rows; `alone` when a command must not have more than one key.
+    fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command>;
+
+    /// What the replies to a command say of its rows, in order.
+    fn answers(
+        &self,
+        rows: &[usize],
+        replies: &mut dyn Iterator<Item = Value>,
+        server: &str,
+    ) -> Vec<Result<Self::Answer, Failure>>;
+}
+
+/// Commands that belong together, and the rows that they are about.
+pub(crate) struct Command {
+    pub(crate) commands: Vec<Cmd>,
+    pub(crate) rows: Vec<usize>,
+}
+
+/// How it goes with a row.
+#[derive(Default)]
+struct Progress {
+    /// The node that another has named, for the next attempt alone, and whether it wants to be asked.
+    target: Option<(Arc<Node>, bool)>,
+    load: bool,
+    at_once: usize,
+    in_doubt: bool,
+    /// How it failed last.
+    failure: Option<Failure>,
+}
+
+/// The rows of one round that go to one node.
+struct Group {
+    node: Arc<Node>,
+    asking: bool,
+    load: bool,
+    rows: Vec<usize>,
+}
+
+/// Carries an operation out on `count` rows. Ends before the deadline, and every row has its own result.
+pub(crate) async fn run<O: Operation>(
+    router: &Arc<Router>,
+    operation: &O,
+    count: usize,
+    call: CallContext,
+) -> Vec<Result<O::Answer>> {
+    // A little sooner than the caller gives up, who would not learn which rows were done.
+    let left = call.deadline.saturating_duration_since(Instant::now());
+    let deadline = call.deadline - (left / 10).min(Duration::from_millis(2));
+    let mut answers: Vec<Option<Result<O::Answer>>> = Vec::new();
+    answers.resize_with(count, || None);
+    let mut progress: Vec<Progress> = Vec::new();
+    progress.resize_with(count, Progress::default);
+    let mut open: Vec<usize> = (0..count).collect();
+    let mut delays = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(10))
+        .with_max_delay(Duration::from_millis(500))
+        .with_max_times(router.config().max_retries)
+        .with_jitter()
+        .build();
+    let mut first = true;
+    while !open.is_empty() {
+        let (groups, homeless) = group(router, operation, &open, &progress, first);
+        let sent = groups.iter().map(|group| send(router, group, operation, deadline));
+        let mut outcomes: Vec<_> = join_all(sent).await.into_iter().flatten().collect();
+        outcomes.extend(homeless.into_iter().map(|row| (row, Err(Failure::homeless()))));
+
+        let mut wait = false;
+        open.clear();
+        for (row, outcome) in outcomes {
+            match outcome {
+                Ok(answer) => answers[row] = Some(Ok(answer)),
+                Err(failure) => match progress[row].follow(router, failure, O::WRITES) {
+                    Step::Fail => {}
+                    Step::AtOnce => open.push(row),
+                    Step::Wait => {
+                        wait = true;
+                        open.push(row);
+                    }
+                },
+            }
+        }
+        if wait {
+            let Some(delay) = delays.next().filter(|delay| Instant::now() + *delay < deadline) else { break };
+            tokio::time::sleep(delay).await;
+            if open.iter().any(|row| progress[*row].is_lost()) {
+                // If this fails too, so does the next attempt, and says why.
+                let _ = tokio::time::timeout_at(deadline, router.learn(deadline)).await;
+            }
+        }
+        first = false;
+    }
+    let failed = |progress: Progress| {
+        let failure = progress.failure.unwrap_or_else(Failure::homeless);
+        Err(failure.error.with_in_doubt(progress.in_doubt))
+    };
+    answers.into_iter().zip(progress).map(|(answer, row)| answer.unwrap_or_else(|| failed(row))).collect()
+}
+
+enum Step {
+    Fail,
+    AtOnce,
+    Wait,
+}
+
+impl Progress {
+    /// Takes note of a failure and says what is to be done.
+    fn follow(&mut self, router: &Arc<Router>, mut failure: Failure, writes: bool) -> Step {
+        self.in_doubt |= writes && failure.in_doubt;
+        if let Some(before) = self.failure.as_ref().filter(|_| failure.error.kind() == DeadlineExceeded) {
+            let message = format!("{}; before that: {}", failure.error.message(), before.error.message());
+            failure = Failure::new(DeadlineExceeded, message, Next::Fail);
+        }
+        self.target = None;
+        self.load = failure.next == Next::Load;
+        let at_once = self.at_once < AT_ONCE;
+        let step = match &failure.next {
+            Next::Fail => Step::Fail,
+            Next::Load if at_once => Step::AtOnce,
+            Next::Moved(host, port) | Next::Ask(host, port) if at_once => {
+                let asking = matches!(failure.next, Next::Ask(..));
+                self.target = router.at(host, *port).map(|node| (node, asking));
+                if !asking {
+                    router.learn_in_background();
+                }
+                if self.target.is_some() { Step::AtOnce } else { Step::Fail }
+            }
+            _ => Step::Wait,
+        };
+        self.at_once += usize::from(matches!(step, Step::AtOnce));
+        self.failure = Some(failure);
+        step
+    }
+
+    /// Whether another node may be the one to send it to.
+    fn is_lost(&self) -> bool {
+        let next = self.failure.as_ref().map(|failure| &failure.next);
+        matches!(next, Some(Next::Locate | Next::Reconnect | Next::Moved(..)))
+    }
+}
+
+/// The rows by the node that they are for, and those that nobody is known to own.
+fn group<O: Operation>(
+    router: &Router,
+    operation: &O,
+    open: &[usize],
+    progress: &[Progress],
+    first: bool,
+) -> (Vec<Group>, Vec<usize>) {
+    // What a replica did not answer, the primary may.
+    let locate = router.locator(first && !O::WRITES);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut homeless = Vec::new();
+    for row in open.iter().copied() {
+        let Progress { target, load, .. } = &progress[row];
+        let (node, asking) = match target {
+            Some((node, asking)) => (Some(Arc::clone(node)), *asking),
+            None => (locate(operation.key(row)), false),
+        };
+        let Some(node) = node else {
+            homeless.push(row);
+            continue;
+        };
+        let same = |group: &&mut Group| {
+            Arc::ptr_eq(&group.node, &node) && (group.asking, group.load) == (asking, *load)
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group { node, asking, load: *load, rows: vec![row] }),
+        }
+    }
+    (groups, homeless)
+}
+
+/// Sends one group's rows in one pipeline.
+async fn send<O: Operation>(
+    router: &Router,
+    group: &Group,
+    operation: &O,
+    deadline: Instant,
+) -> Vec<(usize, Result<O::Answer, Failure>)> {
+    let Group { node, asking, load, rows } = group;
+    let commands = operation.commands(rows, router.each_key_alone());
+    let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
+    if let Some(script) = O::SCRIPT.filter(|_| *load) {
+        pipeline.cmd("SCRIPT").arg("LOAD").arg(script);
+    }
+    let mut sizes = Vec::with_capacity(commands.len());
+    for Command { commands, rows } in commands {
+        sizes.push((commands.len(), rows));
+        for command in commands {
+            if *asking {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(command);
+        }
+    }
+    let replies = match node.send(&pipeline, deadline).await {
+        Ok(replies) => replies,
+        Err(failure) => return rows.iter().map(|row| (*row, Err(failure.clone()))).collect(),
+    };
+    let mut replies = replies.into_iter();
+    let mut outcomes = Vec::with_capacity(rows.len());
+    if let Some(Value::ServerError(error)) = O::SCRIPT.filter(|_| *load).and_then(|_| replies.next()) {
+        let failure = from_server(&error, &node.name);
+        return rows.iter().map(|row| (*row, Err(failure.clone()))).collect();
+    }
+    for (count, rows) in sizes {
+        let replies: Vec<Value> = match asking {
+            false => replies.by_ref().take(count).collect(),
+            true => replies.by_ref().take(2 * count).skip(1).step_by(2).collect(),
+        };
+        let error = replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) => Some(from_server(error, &node.name)),
+            _ => None,
+        });
+        match error {
+            Some(failure) => {
+                if failure.next == Next::Reconnect {
+                    node.reset();
+                }
+                outcomes.extend(rows.into_iter().map(|row| (row, Err(failure.clone()))));
+            }
+            None => {
+                let answers = operation.answers(&rows, &mut replies.into_iter(), &node.name);
+                outcomes.extend(rows.into_iter().zip(answers));
+            }
+        }
+    }
+    outcomes
+}

@@ -1,0 +1,112 @@
+//! Where rows go: one server, the primary that Sentinel names, or the nodes of a cluster.
+
+use std::sync::Arc;
+
+use feature_core::Result;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::config::RedisConfig;
+use crate::connect::{Dialer, Node, Role};
+use crate::error::Failure;
+use crate::sentinel::Sentinel;
+
+/// The servers of a store.
+pub(crate) struct Router {
+    dialer: Arc<Dialer>,
+    topology: Topology,
+}
+
+enum Topology {
+    Single(Arc<Node>),
+    Sentinel(Sentinel),
+    Cluster(Cluster),
+}
+
+/// Finds the node for a key.
+pub(crate) type Locate<'a> = Box<dyn Fn(&[u8]) -> Option<Arc<Node>> + Send + Sync + 'a>;
+
+impl Router {
+    pub(crate) fn new(config: RedisConfig) -> Result<Self> {
+        let dialer = Arc::new(Dialer::new(config)?);
+        let RedisConfig { host, port, cluster_mode, sentinel, .. } = &dialer.config;
+        let topology = match sentinel {
+            Some(sentinel) => Topology::Sentinel(Sentinel::new(&dialer, sentinel)),
+            None if *cluster_mode => Topology::Cluster(Cluster::new(&dialer)),
+            None => Topology::Single(Node::new(&dialer, host, *port, Role::Primary)),
+        };
+        Ok(Self { dialer, topology })
+    }
+
+    pub(crate) fn config(&self) -> &RedisConfig {
+        &self.dialer.config
+    }
+
+    /// Learns where everything is.
+    pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
+        match &self.topology {
+            Topology::Single(node) => node.open().await,
+            Topology::Sentinel(sentinel) => sentinel.learn(deadline).await,
+            Topology::Cluster(cluster) => cluster.learn(deadline).await,
+        }
+    }
+
+    /// Learns it without keeping anybody waiting. Failing does no harm: whoever needs to know asks again.
+    pub(crate) fn learn_in_background(self: &Arc<Self>) {
+        let router = Arc::clone(self);
+        let deadline = Instant::now() + self.config().connect_timeout;
+        tokio::spawn(async move { router.learn(deadline).await });
+    }
+
+    /// Finds the node for each key; for reads that is a replica where the settings allow that.
+    pub(crate) fn locator(&self, reads: bool) -> Locate<'_> {
+        let replicas = reads && self.config().replica_reads;
+        match &self.topology {
+            Topology::Single(node) => Box::new(|_| Some(Arc::clone(node))),
+            Topology::Sentinel(sentinel) => {
+                let node = if replicas { sentinel.reader() } else { sentinel.primary() };
+                Box::new(move |_| node.clone())
+            }
+            Topology::Cluster(cluster) => Box::new(cluster.locator(replicas)),
+        }
+    }
+
+    /// The node at an address that another node has named; `None` where the settings say nothing of a
+    /// cluster.
+    pub(crate) fn at(&self, host: &str, port: u16) -> Option<Arc<Node>> {
+        match &self.topology {
+            Topology::Cluster(cluster) => Some(cluster.at(host, port)),
+            Topology::Single(_) | Topology::Sentinel(_) => None,
+        }
+    }
+
+    /// Whether a command must not have more than one key.
+    pub(crate) fn each_key_alone(&self) -> bool {
+        matches!(self.topology, Topology::Cluster(_))
+    }
+
+    pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
+        match &self.topology {
+            Topology::Single(node) => vec![Arc::clone(node)],
+            Topology::Sentinel(sentinel) => sentinel.primary().into_iter().collect(),
+            Topology::Cluster(cluster) => cluster.primaries(),
+        }
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<Arc<Node>> {
+        match &self.topology {
+            Topology::Single(_) => Vec::new(),
+            Topology::Sentinel(sentinel) => sentinel.replicas(),
+            Topology::Cluster(cluster) => cluster.replicas(),
+        }
+    }
+
+    /// Ends every connection for good.
+    pub(crate) fn end(&self) {
+        match &self.topology {
+            Topology::Single(node) => node.end(),
+            Topology::Sentinel(sentinel) => sentinel.end(),
+            Topology::Cluster(cluster) => cluster.end(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Where the primary is, according to Sentinel.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use feature_core::{ErrorKind, Result};
+use futures::future::{FutureExt, select_ok};
+use redis::{Pipeline, Value};
+use tokio::time::Instant;
+
+use crate::config::SentinelConfig;
+use crate::connect::{Dialer, Node, Role};
+use crate::error::{Failure, Next, from_server};
+
+/// Sentinels, and what they have said.
+pub(crate) struct Sentinel {
+    dialer: Arc<Dialer>,
+    service_name: String,
+    sentinels: Vec<Arc<Node>>,
+    found: Mutex<Found>,
+    learning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct Found {
+    primary: Option<Arc<Node>>,
+    replicas: Vec<Arc<Node>>,
+}
+
+impl Sentinel {
+    pub(crate) fn new(dialer: &Arc<Dialer>, config: &SentinelConfig) -> Self {
+        let sentinels = dialer
+            .config
+            .hosts()
+            .into_iter()
+            .map(|(host, port)| Node::new(dialer, &host, port, Role::Sentinel));
+        Self {
+            dialer: Arc::clone(dialer),
+            service_name: config.service_name.clone(),
+            sentinels: sentinels.collect(),
+            found: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn primary(&self) -> Option<Arc<Node>> {
+        self.found().primary.clone()
+    }
+
+    pub(crate) fn replicas(&self) -> Vec<Arc<Node>> {
+        self.found().replicas.clone()
+    }
+
+    /// A replica, or the primary where there is none.
+    pub(crate) fn reader(&self) -> Option<Arc<Node>> {
+        let found = self.found();
+        fastrand::choice(&found.replicas).or(found.primary.as_ref()).cloned()
+    }
+
+    /// Asks where the primary and, where reads go to replicas, the replicas are.
+    pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
+        let _learning = self.learning.lock().await;
+        let asked = self.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline).boxed());
+        let (found, _) = select_ok(asked).await?;
+        *self.found() = found;
+        Ok(())
+    }
+
+    async fn ask(&self, sentinel: &Node, deadline: Instant) -> Result<Found, Failure> {
+        let mut questions = Pipeline::new();
+        questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service_name);
+        questions.cmd("SENTINEL").arg("REPLICAS").arg(&self.service_name);
+        let mut replies = sentinel.send(&questions, deadline).await?.into_iter();
+        let unknown = || {
+            let message = format!(
+                "{}: Sentinel watches no primary named `{}`; see `service_name`",
+                sentinel.name, self.service_name
+            );
+            Failure::new(ErrorKind::NotConfigured, message, Next::Fail)
+        };
+        let mut reply = || match replies.next() {
+            Some(Value::ServerError(error)) => Err(from_server(&error, &sentinel.name)),
+            Some(Value::Array(parts)) => Ok(parts),
+            _ => Ok(Vec::new()),
+        };
+        let (host, port) = address(&reply()?).ok_or_else(unknown)?;
+        let before = self.found().clone();
+        let known: Vec<_> = before.primary.into_iter().chain(before.replicas).collect();
+        let keep = |host: &str, port| {
+            let known = known.iter().find(|node| node.is_at(host, port));
+            known.map_or_else(|| Node::new(&self.dialer, host, port, Role::Primary), Arc::clone)
+        };
+        let primary = keep(&host, port);
+        confirm(&primary, deadline).await?;
+        let replicas = reply()?.iter().filter_map(replica).map(|(host, port)| keep(&host, port)).collect();
+        Ok(Found { primary: Some(primary), replicas })
+    }
+
+    pub(crate) fn end(&self) {
+        let found = self.found();
+        self.sentinels.iter().chain(&found.primary).chain(&found.replicas).for_each(|node| node.end());
+    }
+}
+
+/// Makes sure that a server is a primary: in the midst of a failover a Sentinel may not know yet.
+async fn confirm(node: &Node, deadline: Instant) -> Result<(), Failure> {
+    let mut question = Pipeline::new();
+    question.cmd("ROLE");
+    match node.send(&question, deadline).await?.pop() {
+        Some(Value::Array(parts)) if parts.first().and_then(text) == Some("master") => Ok(()),
+        // Without the right to ask, Sentinel's word has to do.
+        Some(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(()),
+        Some(Value::ServerError(error)) => Err(from_server(&error, &node.name)),
+        _ => {
+            node.reset();
+            let message = format!("{}: the server is no primary; wait for the failover", node.name);
+            Err(Failure::new(ErrorKind::Unavailable, message, Next::Locate))
+        }
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(text) => std::str::from_utf8(text).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// Host and port, as two texts.
+fn address(parts: &[Value]) -> Option<(String, u16)> {
+    let [host, port] = parts else { return None };
+    Some((text(host)?.to_owned(), text(port)?.parse().ok()?))
+}
+
+/// The address of a replica that is well, from its names and values in turn.
+fn replica(fields: &Value) -> Option<(String, u16)> {
+    let Value::Array(fields) = fields else { return None };
+    let (pairs, _) = fields.as_chunks::<2>();
+    let value =
+        |name| pairs.iter().find(|[own, _]| text(own) == Some(name)).and_then(|[_, value]| text(value));
+    let well = value("master-link-status") == Some("ok")
+        && !value("flags")?.split(',').any(|flag| ["s_down", "o_down", "disconnected"].contains(&flag));
+    well.then_some((value("ip")?.to_owned(), value("port")?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_down_or_behind_is_left_out() {
+        let fields = |flags: &str, link: &str| {
+            let fields = ["ip", "a", "port", "1", "flags", flags, "master-link-status", link];
+            Value::Array(fields.map(|text| Value::BulkString(text.into())).to_vec())
+        };
+        assert_eq!(replica(&fields("slave", "ok")), Some(("a".to_owned(), 1)));
+        assert_eq!(replica(&fields("slave", "err")), None);
+        assert_eq!(replica(&fields("s_down,slave", "ok")), None);
+    }
+}

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use crate::process::{Result, cargo, run as run_program};
 
 /// Name, package and target of each benchmark.
-const KNOWN: [(&str, &str, &str); 3] = [
+const KNOWN: [(&str, &str, &str); 4] = [
     ("codec", "store-testkit", "codec"),
     ("embedded", "store-embedded", "throughput"),
     ("ingest", "feature-cli", "ingest"),
+    ("redis", "store-redis", "throughput"),
 ];
 
 /// Runs a benchmark; see `cargo xtask bench --help`.

@@ -13,7 +13,7 @@ use crate::exit;
 #[derive(Debug, Parser)]
 #[command(name = "fstore", version, after_help = exit::HELP, propagate_version = true)]
 pub(crate) struct Cli {
-    /// The store, such as embedded:features.redb.
+    /// The store, such as embedded:features.redb or redis://localhost:6379.
     #[arg(
         long,
         global = true,

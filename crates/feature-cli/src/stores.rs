@@ -6,6 +6,7 @@ use std::sync::Arc;
 use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
 use futures::future::BoxFuture;
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
+use store_redis::{RedisConfig, RedisOnlineStore};
 
 use crate::exit::{Failure, Result};
 
@@ -22,9 +23,15 @@ type Backend = Arc<dyn OnlineStoreBackend>;
 type Connect = for<'a> fn(&'a StoreUrl, Missing, Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>>;
 
 /// The known schemes, each with an example and what connects to it.
-const SCHEMES: &[(&str, &str, Connect)] = &[("embedded", "embedded:features.redb", |url, missing, clock| {
-    Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
-})];
+const SCHEMES: &[(&str, &str, Connect)] = &[
+    ("embedded", "embedded:features.redb", |url, missing, clock| {
+        Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
+    }),
+    ("redis", "redis://localhost:6379", redis),
+    ("rediss", "rediss://user:password@host:6379", redis),
+    ("redis-cluster", "redis-cluster://host:6379,host2:6379", redis),
+    ("redis-sentinel", "redis-sentinel://host:26379,host2:26379?service_name=main", redis),
+];
 
 /// Connects to the store of this URL.
 pub(crate) async fn connect(url: &str, missing: Missing, clock: Arc<dyn Clock>) -> Result<Backend> {
@@ -58,6 +65,14 @@ fn embedded(url: &StoreUrl, missing: Missing, clock: Arc<dyn Clock>) -> Result<E
         ))),
         _ => Ok(EmbeddedOnlineStore::connect(config, clock)?),
     }
+}
+
+/// A server has its records or it has not: there is nothing to make.
+fn redis<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
+    Box::pin(async move {
+        let config = RedisConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
+        Ok(Arc::new(RedisOnlineStore::connect(config).await?) as _)
+    })
 }
 
 fn parse(text: &str) -> Result<StoreUrl> {

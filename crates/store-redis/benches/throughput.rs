@@ -12,7 +12,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, IntoConnectionInfo};
 use store_redis::RedisOnlineStore;
 use store_testkit::bench::{BenchOptions, RawStore, report, throughput};
-use store_testkit::servers::{Software, Server, Way};
+use store_testkit::servers::{Server, Software, Way};
 
 const TTL_MS: u64 = 86_400_000;
 

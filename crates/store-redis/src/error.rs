@@ -23,6 +23,8 @@ pub(crate) enum Next {
     Ask(String, u16),
     /// Load the script, and try again.
     Load,
+    /// Ask again about this row alone, to learn what is wrong with it.
+    Alone,
 }
 
 /// A request that failed, and what to do about it.
@@ -52,6 +54,12 @@ impl Failure {
     pub(crate) fn garbled(server: &str) -> Self {
         let message = format!("{server}: the reply makes no sense; report it");
         Self::new(ErrorKind::Internal, message, Next::Fail)
+    }
+
+    /// A reply that leaves open what a key holds.
+    pub(crate) fn unclear(server: &str) -> Self {
+        let message = format!("{server}: the key was written while it was read; read it again");
+        Self::new(ErrorKind::Unavailable, message, Next::Alone)
     }
 
     /// The store was closed.

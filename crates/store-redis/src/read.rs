@@ -60,8 +60,14 @@ impl Operation for Get {
         server: &str,
     ) -> Vec<Result<Self::Answer, Failure>> {
         match (replies.next(), replies.next()) {
-            (Some(Value::Array(values)), Some(Value::Int(_))) if values.len() == rows.len() => {
-                values.into_iter().map(|value| record(value, server)).collect()
+            (Some(Value::Array(values)), Some(Value::Int(exist))) if values.len() == rows.len() => {
+                let found = values.iter().filter(|value| **value != Value::Nil).count();
+                let suspicious = exist > found as i64;
+                let row = |value| match record(value, server) {
+                    Ok(None) if suspicious => Err(Failure::unclear(server)),
+                    row => row,
+                };
+                values.into_iter().map(row).collect()
             }
             (Some(value), None) if rows.len() == 1 => vec![record(value, server)],
             _ => rows.iter().map(|_| Err(Failure::garbled(server))).collect(),

@@ -54,7 +54,10 @@ pub(crate) struct Command {
 struct Progress {
     /// The node that another has named, for the next attempt alone, and whether it wants to be asked.
     target: Option<(Arc<Node>, bool)>,
+    /// Whether the script has to be loaded first.
     load: bool,
+    /// Whether the row needs a command of its own.
+    alone: bool,
     at_once: usize,
     in_doubt: bool,
     /// How it failed last.
@@ -66,6 +69,7 @@ struct Group {
     node: Arc<Node>,
     asking: bool,
     load: bool,
+    alone: bool,
     rows: Vec<usize>,
 }
 
@@ -145,10 +149,11 @@ impl Progress {
         }
         self.target = None;
         self.load = failure.next == Next::Load;
+        self.alone = failure.next == Next::Alone;
         let at_once = self.at_once < AT_ONCE;
         let step = match &failure.next {
             Next::Fail => Step::Fail,
-            Next::Load if at_once => Step::AtOnce,
+            Next::Load | Next::Alone if at_once => Step::AtOnce,
             Next::Moved(host, port) | Next::Ask(host, port) if at_once => {
                 let asking = matches!(failure.next, Next::Ask(..));
                 self.target = router.at(host, *port).map(|node| (node, asking));
@@ -184,7 +189,7 @@ fn group<O: Operation>(
     let mut groups: Vec<Group> = Vec::new();
     let mut homeless = Vec::new();
     for row in open.iter().copied() {
-        let Progress { target, load, .. } = &progress[row];
+        let Progress { target, load, alone, .. } = &progress[row];
         let (node, asking) = match target {
             Some((node, asking)) => (Some(Arc::clone(node)), *asking),
             None => (locate(operation.key(row)), false),
@@ -194,11 +199,12 @@ fn group<O: Operation>(
             continue;
         };
         let same = |group: &&mut Group| {
-            Arc::ptr_eq(&group.node, &node) && (group.asking, group.load) == (asking, *load)
+            Arc::ptr_eq(&group.node, &node)
+                && (group.asking, group.load, group.alone) == (asking, *load, *alone)
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.rows.push(row),
-            None => groups.push(Group { node, asking, load: *load, rows: vec![row] }),
+            None => groups.push(Group { node, asking, load: *load, alone: *alone, rows: vec![row] }),
         }
     }
     (groups, homeless)
@@ -211,8 +217,8 @@ async fn send<O: Operation>(
     operation: &O,
     deadline: Instant,
 ) -> Vec<(usize, Result<O::Answer, Failure>)> {
-    let Group { node, asking, load, rows } = group;
-    let commands = operation.commands(rows, router.each_key_alone());
+    let Group { node, asking, load, alone, rows } = group;
+    let commands = operation.commands(rows, *alone || router.each_key_alone());
     let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
     if let Some(script) = O::SCRIPT.filter(|_| *load) {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(script);

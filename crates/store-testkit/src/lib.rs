@@ -44,6 +44,7 @@ pub mod load;
 mod map_store;
 mod model;
 mod server_tests;
+mod proxy;
 pub mod servers;
 mod suite;
 
@@ -55,6 +56,7 @@ pub use harness::{CaseResult, conformance, run_cases};
 pub use map_store::MapStore;
 pub use model::{Model, ModelFeature, ModelRow};
 pub use server_tests::{ServerTests, TestFailure};
+pub use proxy::Proxy;
 
 /// The examples of the guide are compiled and run as they stand.
 #[cfg(doctest)]

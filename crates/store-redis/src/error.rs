@@ -50,6 +50,15 @@ impl Failure {
         )
     }
 
+    /// The same, from a server that was not known to be part of a cluster.
+    pub(crate) fn of_a_cluster(self) -> Self {
+        let message = format!(
+            "{}: the server is a node of a cluster; say cluster_mode=true, or redis-cluster:",
+            self.error.message()
+        );
+        Self::new(ErrorKind::NotConfigured, message, Next::Fail)
+    }
+
     /// A reply that is none to what was asked.
     pub(crate) fn garbled(server: &str) -> Self {
         let message = format!("{server}: the reply makes no sense; report it");

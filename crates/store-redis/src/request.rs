@@ -151,16 +151,24 @@ impl Progress {
         self.load = failure.next == Next::Load;
         self.alone = failure.next == Next::Alone;
         let at_once = self.at_once < AT_ONCE;
-        let step = match &failure.next {
+        let step = match &failure.next.clone() {
             Next::Fail => Step::Fail,
             Next::Load | Next::Alone if at_once => Step::AtOnce,
             Next::Moved(host, port) | Next::Ask(host, port) if at_once => {
                 let asking = matches!(failure.next, Next::Ask(..));
-                self.target = router.at(host, *port).map(|node| (node, asking));
-                if !asking {
-                    router.learn_in_background();
+                match router.at(host, *port) {
+                    Some(node) => {
+                        self.target = Some((node, asking));
+                        if !asking {
+                            router.learn_in_background();
+                        }
+                        Step::AtOnce
+                    }
+                    None => {
+                        failure = failure.of_a_cluster();
+                        Step::Fail
+                    }
                 }
-                if self.target.is_some() { Step::AtOnce } else { Step::Fail }
             }
             _ => Step::Wait,
         };
@@ -178,7 +186,7 @@ impl Progress {
 
 /// The rows by the node that they are for, and those that nobody is known to own.
 fn group<O: Operation>(
-    router: &Router,
+    router: &Arc<Router>,
     operation: &O,
     open: &[usize],
     progress: &[Progress],

@@ -1,6 +1,7 @@
 //! Where rows go: one server, the primary that Sentinel names, or the nodes of a cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use feature_core::Result;
 use tokio::time::Instant;
@@ -11,10 +12,15 @@ use crate::connect::{Dialer, Node, Role};
 use crate::error::Failure;
 use crate::sentinel::Sentinel;
 
+/// Where reads go to replicas, these are looked up so often: nobody says when there is a new one.
+const REPLICAS_ANEW: Duration = Duration::from_secs(5);
+
 /// The servers of a store.
 pub(crate) struct Router {
     dialer: Arc<Dialer>,
     topology: Topology,
+    /// When the replicas were last looked up.
+    learned: Mutex<Instant>,
 }
 
 enum Topology {
@@ -35,7 +41,7 @@ impl Router {
             None if *cluster_mode => Topology::Cluster(Cluster::new(&dialer)),
             None => Topology::Single(Node::new(&dialer, host, *port, Role::Primary)),
         };
-        Ok(Self { dialer, topology })
+        Ok(Self { dialer, topology, learned: Mutex::new(Instant::now()) })
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -59,8 +65,11 @@ impl Router {
     }
 
     /// Finds the node for each key; for reads that is a replica where the settings allow that.
-    pub(crate) fn locator(&self, reads: bool) -> Locate<'_> {
+    pub(crate) fn locator(self: &Arc<Self>, reads: bool) -> Locate<'_> {
         let replicas = reads && self.config().replica_reads;
+        if replicas && self.is_time_to_learn() {
+            self.learn_in_background();
+        }
         match &self.topology {
             Topology::Single(node) => Box::new(|_| Some(Arc::clone(node))),
             Topology::Sentinel(sentinel) => {
@@ -69,6 +78,15 @@ impl Router {
             }
             Topology::Cluster(cluster) => Box::new(cluster.locator(replicas)),
         }
+    }
+
+    fn is_time_to_learn(&self) -> bool {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = learned.elapsed() >= REPLICAS_ANEW;
+        if due {
+            *learned = Instant::now();
+        }
+        due
     }
 
     /// The node at an address that another node has named; `None` where the settings say nothing of a

@@ -194,47 +194,31 @@ async fn busy() -> Outcome {
 
 async fn loading() -> Outcome {
     let options = RedisOptions { appendonly: true, ..RedisOptions::default() };
-    // Each command of the file takes it a tenth of a second... of a thousandth.
-    let server = Server::start_redis(&options).await?;
+    let server = Server::start_redis(&options.with(["--enable-debug-command", "local"])).await?;
     let store = open(server.url()).await?;
-    for number in 0..500 {
+    for number in 0..2_000 {
         write(&store, number, 1).await?;
     }
-    server.command(&["CONFIG", "SET", "key-load-delay", "5000"]).await?;
+    // So that it takes long, and answers meanwhile.
+    server.command(&["CONFIG", "SET", "key-load-delay", "500"]).await?;
     server.command(&["CONFIG", "SET", "loading-process-events-interval-bytes", "1024"]).await?;
-    server.command(&["SAVE"]).await?;
-    let reload = {
-        let url = server.url().to_owned();
-        tokio::spawn(async move {
-            let mut client = store_testkit::servers::RespClient::connect(&url).await?;
-            client.command(&["DEBUG", "RELOAD", "NOSAVE"]).await
-        })
-    };
-    let mut seen = false;
-    for _ in 0..2_000 {
-        match read(&store.with_deadline(Duration::from_millis(200)), 1).await {
-            Err(error) if error.message().contains("loading") => {
-                seen = error.kind() == ErrorKind::Unavailable && error.is_retryable();
-                break;
-            }
-            _ => sleep(Duration::from_millis(1)).await,
-        }
+    let load = load(&store)?;
+    load.wait_for_success(RECOVERY).await?;
+    let url = server.url().to_owned();
+    let reload = tokio::spawn(async move {
+        let mut client = store_testkit::servers::RespClient::connect(&url).await?;
+        client.command(&["DEBUG", "RELOAD"]).await
+    });
+    load.wait_for_error(&[ErrorKind::Unavailable], RECOVERY).await?;
+    let error = read(&store.with_deadline(Duration::from_millis(100)), 1).await.err();
+    let error = error.ok_or("a server that loads its data has answered")?;
+    if !(error.message().contains("loading") && error.is_retryable()) {
+        return Err(format!("not the error of a server that loads: {error:?}").into());
     }
-    if !seen {
-        return Err("no call was told that the server is loading".into());
-    }
-    drop(reload);
-    let patient = store.with_deadline(RECOVERY);
-    for _ in 0..200 {
-        match read(&patient, 1).await {
-            Ok(found) => {
-                return if found == Some(1) { Ok(()) } else { Err("the record is gone".into()) };
-            }
-            Err(error) if error.is_retryable() => sleep(Duration::from_millis(100)).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err("the server does not come back".into())
+    load.wait_for_success(RECOVERY).await?;
+    reload.await.map_err(|e| e.to_string())??;
+    sound(load, &store).await?;
+    Ok(())
 }
 
 async fn password() -> Outcome {

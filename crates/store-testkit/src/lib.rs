@@ -43,8 +43,8 @@ mod harness;
 pub mod load;
 mod map_store;
 mod model;
-mod server_tests;
 mod proxy;
+mod server_tests;
 pub mod servers;
 mod suite;
 
@@ -55,8 +55,8 @@ pub use faults::{Call, Fault, FaultyBackend, Operation};
 pub use harness::{CaseResult, conformance, run_cases};
 pub use map_store::MapStore;
 pub use model::{Model, ModelFeature, ModelRow};
-pub use server_tests::{ServerTests, TestFailure};
 pub use proxy::Proxy;
+pub use server_tests::{ServerTests, TestFailure};
 
 /// The examples of the guide are compiled and run as they stand.
 #[cfg(doctest)]

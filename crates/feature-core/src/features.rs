@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::record::FeatureNames;
-use crate::value::FeatureValue;
+use crate::value::{FeatureValue, FeatureValues};
 
 /// Feature values by name, as a write brings them. Setting a name again replaces its value.
 ///
@@ -20,7 +20,7 @@ pub struct Features {
     /// Sorted. In one text, because that is cheap to make, to copy, and to compare with another row's.
     names: Arc<FeatureNames>,
     /// One for each name.
-    values: Vec<FeatureValue>,
+    values: FeatureValues,
 }
 
 impl Features {
@@ -31,11 +31,11 @@ impl Features {
 
     /// Sorted names, and a value for each.
     pub(crate) fn from_parts(names: Arc<FeatureNames>, values: Vec<FeatureValue>) -> Self {
-        Self { names, values }
+        Self { names, values: values.into() }
     }
 
     pub(crate) fn into_parts(self) -> (Arc<FeatureNames>, Vec<FeatureValue>) {
-        (self.names, self.values)
+        (self.names, self.values.into_vec())
     }
 
     /// Sets a feature.
@@ -74,7 +74,7 @@ impl Features {
 
     /// The features, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &FeatureValue)> {
-        self.names.iter().zip(&self.values)
+        self.names.iter().zip(&*self.values)
     }
 
     /// The names, sorted.
@@ -89,7 +89,7 @@ impl Features {
 
     /// The values, to change them in place, sorted by name.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut FeatureValue)> {
-        self.names.iter().zip(&mut self.values)
+        self.names.iter().zip(&mut *self.values)
     }
 }
 
@@ -102,8 +102,8 @@ impl<N: AsRef<str>, V: Into<FeatureValue>> FromIterator<(N, V)> for Features {
             all.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
             all.dedup_by(|(later, _), (kept, _)| later.as_ref() == kept.as_ref());
         }
-        let names = all.iter().map(|(name, _)| name).collect();
-        Self { names: Arc::new(names), values: all.into_iter().map(|(_, value)| value.into()).collect() }
+        let names = Arc::new(all.iter().map(|(name, _)| name).collect());
+        Self::from_parts(names, all.into_iter().map(|(_, value)| value.into()).collect())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::key::EntityKey;
 use crate::record::{FeatureNames, RecordView};
 use crate::time::Timestamp;
-use crate::value::FeatureValue;
+use crate::value::{FeatureValue, FeatureValues};
 
 /// What there is to say about a requested feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +81,7 @@ impl Exceptions {
 /// one for each.
 #[derive(Clone)]
 struct Values {
-    all: Arc<Vec<FeatureValue>>,
+    all: Arc<FeatureValues>,
     at: Range<usize>,
 }
 
@@ -231,7 +231,7 @@ impl RowDecoder {
             }
             decoded.push((entity_key, row, start..values.len()));
         }
-        let all = Arc::new(values);
+        let all = Arc::new(FeatureValues::from(values));
         let row = |(entity_key, row, at): (&EntityKey, Result<Option<Decoded>>, Range<usize>)| {
             let finish = |row: Decoded| FeatureRow {
                 entity_key: entity_key.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -86,6 +87,20 @@ impl FeatureValue {
         matches!(self, Self::Null)
     }
 
+    /// Whether the value owns no memory.
+    fn is_plain(&self) -> bool {
+        matches!(
+            self,
+            Self::Null
+                | Self::Bool(_)
+                | Self::Int32(_)
+                | Self::Int64(_)
+                | Self::Float32(_)
+                | Self::Float64(_)
+                | Self::Timestamp(_)
+        )
+    }
+
     /// The number as a 64-bit float, when the value is an integer that fits exactly, or a float.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
@@ -136,6 +151,58 @@ impl FeatureValue {
             (ValueType::Float64, _, Some(v)) => Ok(Self::Float64(v)),
             _ => Err(self),
         }
+    }
+}
+
+/// The values of many features, most of which are numbers: those are copied and freed after a look at
+/// each, where the compiler would call a function for each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FeatureValues(Vec<FeatureValue>);
+
+impl FeatureValues {
+    pub(crate) fn into_vec(mut self) -> Vec<FeatureValue> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl From<Vec<FeatureValue>> for FeatureValues {
+    fn from(values: Vec<FeatureValue>) -> Self {
+        Self(values)
+    }
+}
+
+impl Clone for FeatureValues {
+    fn clone(&self) -> Self {
+        let copy = |value: &FeatureValue| match value {
+            FeatureValue::Float64(v) => FeatureValue::Float64(*v),
+            other => other.clone(),
+        };
+        Self(self.0.iter().map(copy).collect())
+    }
+}
+
+impl Drop for FeatureValues {
+    fn drop(&mut self) {
+        for value in std::mem::take(&mut self.0) {
+            if value.is_plain() {
+                // There is nothing to free, but only we know.
+                std::mem::forget(value);
+            }
+        }
+    }
+}
+
+impl Deref for FeatureValues {
+    type Target = Vec<FeatureValue>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for FeatureValues {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 

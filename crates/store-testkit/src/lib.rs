@@ -32,7 +32,8 @@
 //! Besides the suite: [`MapStore`], a small complete backend to read; [`FaultyBackend`], which makes any
 //! backend fail on demand; [`BrokenStore`], stores that break one promise each, to test the suite itself;
 //! [`servers`], which gets a Redis or Aerospike server from the environment, a container or the `PATH`, and
-//! does harm to it; [`load`], which writes and reads meanwhile and proves that nothing is lost.
+//! does harm to it; [`load`], which writes and reads meanwhile and proves that nothing is lost; [`storm`],
+//! very many writes at shuffled times, after which every feature must be the newest.
 
 pub mod bench;
 mod broken;
@@ -46,6 +47,7 @@ mod model;
 mod proxy;
 mod server_tests;
 pub mod servers;
+pub mod storm;
 mod suite;
 
 pub use async_trait::async_trait;

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped fails the test")]
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use store_testkit::servers::{RedisCluster, RedisOptions, RedisSentinel, Reply, RespClient, Server};
+use store_testkit::servers::{
+    RedisCluster, RedisOptions, RedisSentinel, RedisTls, Reply, RespClient, Server,
+};
 use store_testkit::{ServerTests, TestFailure};
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         .test("a_replica_takes_over_in_a_cluster", a_replica_takes_over_in_a_cluster)
         .test("a_cluster_may_have_a_password", a_cluster_may_have_a_password)
         .test("sentinels_promote_a_replica", sentinels_promote_a_replica)
+        .test(
+            "tls_is_spoken_with_certificates_of_its_own_authority",
+            tls_is_spoken_with_certificates_of_its_own_authority,
+        )
         .run()
 }
 
@@ -175,5 +181,23 @@ async fn sentinels_promote_a_replica() -> TestResult {
     redis.wait_until_whole(PATIENCE).await?;
     assert_eq!(role(first).await?, "slave");
     redis.stop().await;
+    Ok(())
+}
+
+async fn tls_is_spoken_with_certificates_of_its_own_authority() -> TestResult {
+    let redis = RedisTls::start(&RedisOptions::default()).await?;
+    assert_eq!(redis.server().command(&["PING"]).await?.text(), "PONG");
+    let port = redis.url().strip_prefix("rediss://127.0.0.1:").unwrap();
+    let files = redis.certificates();
+    let ping = |own: bool| {
+        let mut client = Command::new("redis-cli");
+        client.args(["-h", "localhost", "-p", port, "--tls", "--cacert"]).arg(files.authority());
+        if own {
+            client.arg("--cert").arg(files.client()).arg("--key").arg(files.client_key());
+        }
+        client.arg("PING").output().map_err(|_| TestFailure::unavailable("no redis-cli on the PATH"))
+    };
+    assert_eq!(ping(true)?.stdout, b"PONG\n");
+    assert_ne!(ping(false)?.stdout, b"PONG\n", "a client without a certificate is let in");
     Ok(())
 }

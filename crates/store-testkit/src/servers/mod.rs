@@ -23,6 +23,7 @@ mod process;
 mod redis;
 mod resp;
 mod sentinel;
+mod tls;
 
 use std::collections::HashMap;
 use std::env;
@@ -37,6 +38,7 @@ pub use process::{describe, program};
 pub use redis::RedisOptions;
 pub use resp::{Reply, RespClient};
 pub use sentinel::RedisSentinel;
+pub use tls::{Certificates, RedisTls};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::process::{Result, output, run as run_program};
-use crate::servers::{AEROSPIKE, REDIS, Server, docker_answers, image_exists, program, pulled};
+use crate::servers::{AEROSPIKE, ALL, Server, docker_answers, image_exists, program, pulled};
 
 /// A namespace in memory, as the tests expect it, alone in its cluster.
 const AEROSPIKE_CONFIGURATION: &str = "\
@@ -55,7 +55,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     if !docker_answers() {
         return Err("Docker does not answer: start it, or let the tests use servers of this machine".into());
     }
-    for server in [REDIS, AEROSPIKE] {
+    for server in ALL {
         let (name, image) = (server.name, server.local_image);
         if image_exists(image) {
             println!("{name}: {image} is here; remove it with `docker rmi {image}` to have it made again");
@@ -97,14 +97,16 @@ pub(crate) fn make(server: &Server, program: &Path) -> Result<()> {
 }
 
 fn dockerfile(server: &Server) -> String {
-    let (port, command): (u16, &[&str]) = if server.program == REDIS.program {
-        let memory_alone = ["--save", "", "--appendonly", "no"];
-        let open = ["--bind", "0.0.0.0", "--protected-mode", "no"];
-        (6379, &[&["/usr/bin/redis-server"], &open[..], &memory_alone[..]].concat())
+    let (port, arguments): (u16, &[&str]) = if server.program == AEROSPIKE.program {
+        (3000, &["--foreground", "--config-file", "/etc/aerospike.conf"])
     } else {
-        (3000, &["/usr/bin/asd", "--foreground", "--config-file", "/etc/aerospike.conf"])
+        let open = ["--bind", "0.0.0.0", "--protected-mode", "no"];
+        let memory_alone = ["--save", "", "--appendonly", "no"];
+        (6379, &[open, memory_alone].concat())
     };
-    let command: Vec<_> = command.iter().map(|word| format!("\"{word}\"")).collect();
+    let program = format!("/usr/bin/{}", server.program);
+    let command = std::iter::once(program.as_str()).chain(arguments.iter().copied());
+    let command: Vec<_> = command.map(|word| format!("\"{word}\"")).collect();
     format!(
         "FROM scratch\n\
          LABEL org.opencontainers.image.title=\"{image}\"\n\
@@ -136,6 +138,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::servers::{REDIS, VALKEY};
 
     #[test]
     fn libraries_are_read_from_what_ldd_prints() {
@@ -158,6 +161,7 @@ mod tests {
             ),
             "{redis}"
         );
+        assert!(dockerfile(&VALKEY).contains("CMD [\"/usr/bin/valkey-server\", \"--bind\""));
         assert!(dockerfile(&AEROSPIKE).contains("\"/usr/bin/asd\", \"--foreground\""));
     }
 }

@@ -29,8 +29,8 @@ enum Command {
     /// Run every test of the workspace, doctests included, and end with a table of suites
     ///
     /// Sets up what the tests need. A server comes from an address in the environment
-    /// (FSTORE_TEST_REDIS_URL, FSTORE_TEST_AEROSPIKE_URL), from Docker, or from a program on the PATH; on
-    /// Debian as root redis-server is installed where nothing else is to be had.
+    /// (FSTORE_TEST_REDIS_URL, FSTORE_TEST_AEROSPIKE_URL), from Docker, or from a program on the PATH. Tests
+    /// that do harm to a server need the program; on Debian as root redis-server is installed.
     Test {
         /// Handed to the test programs: names to filter by, and options such as --test-threads=1
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

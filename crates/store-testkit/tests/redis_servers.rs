@@ -124,6 +124,15 @@ async fn role(server: &Server) -> Result<String, String> {
     Ok(answer.items().first().map(|role| role.text().to_owned()).unwrap_or_default())
 }
 
+/// How many of these servers are primaries.
+async fn primaries_of(servers: impl IntoIterator<Item = &Server>) -> Result<usize, String> {
+    let mut count = 0;
+    for server in servers {
+        count += usize::from(role(server).await? == "master");
+    }
+    Ok(count)
+}
+
 async fn a_replica_takes_over_in_a_cluster() -> TestResult {
     let cluster = RedisCluster::start(3, 1).await?;
     let url = cluster.url();
@@ -150,7 +159,8 @@ async fn a_replica_takes_over_in_a_cluster() -> TestResult {
     assert_eq!(replica.command(&["GET", key]).await?.text(), "v");
     primary.restart().await?;
     cluster.wait_until_whole(PATIENCE).await?;
-    assert_eq!(role(primary).await?, "slave");
+    // A busy machine may see to it that roles have changed once more.
+    assert_eq!(primaries_of(cluster.nodes()).await?, 3);
     cluster.stop().await;
     assert!(RespClient::connect(&url.replace("-cluster", "")).await.is_err(), "a stopped server answers");
     Ok(())
@@ -180,7 +190,7 @@ async fn sentinels_promote_a_replica() -> TestResult {
     assert_eq!(role(redis.current_primary().await?).await?, "master");
     first.restart().await?;
     redis.wait_until_whole(PATIENCE).await?;
-    assert_eq!(role(first).await?, "slave");
+    assert_eq!(primaries_of(redis.replicas()).await? + primaries_of([first]).await?, 1);
     redis.stop().await;
     Ok(())
 }

@@ -227,3 +227,24 @@ fn rows_of(answer: Result<WriteReport>, count: usize) -> Vec<Result<WriteOutcome
         Err(error) => vec![Err(error); count],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use feature_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_and_a_new_phase_begin_the_count_of_successes_anew() {
+        let mut overall = Overall { workers: vec![Progress::default()], ..Overall::default() };
+        let error = Error::new(ErrorKind::Unavailable, "gone");
+        for (phase, errors, streak) in
+            [(1, &[][..], 1), (1, &[], 2), (1, &[&error], 0), (1, &[], 1), (2, &[], 1)]
+        {
+            overall.settle(0, phase, errors);
+            assert_eq!(overall.workers[0].streak(phase), streak);
+        }
+        assert_eq!(overall.workers[0].streak(3), 0);
+        assert_eq!(overall.seen.len(), 1);
+    }
+}

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// A primary, two replicas, and three Sentinels, as processes of this machine. A primary that stays silent
-/// for 700 ms is taken for dead, and a replica is promoted a second or two later.
+/// for a second is taken for dead, and a replica is promoted a second or two later.
 pub struct RedisSentinel {
     sentinels: Vec<Server>,
     /// The primary of the start, then the replicas.
@@ -53,7 +53,7 @@ impl RedisSentinel {
         Ok(whole)
     }
 
-    /// Waits until every Sentinel runs, knows the others, and sees a primary with all its replicas.
+    /// Waits until every Sentinel runs, knows the others, and sees a primary that all replicas follow.
     ///
     /// # Errors
     /// It took longer. Says what is missing.
@@ -86,12 +86,19 @@ impl RedisSentinel {
                 }
             }
         }
-        let primary = self.current_primary().await?;
-        let replication = primary.command(&["INFO", "replication"]).await?;
-        match replication.text().matches("state=online").count() {
-            REPLICAS => Ok(()),
-            online => Err(format!("{online} of {REPLICAS} replicas have caught up")),
+        let primary = self.current_primary().await?.port();
+        let followed = format!("master_port:{}\r\n", primary.unwrap_or_default());
+        for (number, server) in self.servers.iter().enumerate() {
+            let replication = server.command(&["INFO", "replication"]).await?;
+            let needed = match server.port() == primary {
+                true => &["role:master"][..],
+                false => &["role:slave", &followed, "master_link_status:up"],
+            };
+            if let Some(missing) = needed.iter().find(|needed| !replication.text().contains(**needed)) {
+                return Err(format!("server {number} does not say {}", missing.trim()));
+            }
         }
+        Ok(())
     }
 
     /// The Sentinels.
@@ -152,7 +159,7 @@ async fn start_sentinel(port: u16, primary_port: u16, options: &RedisOptions) ->
 bind 127.0.0.1
 dir {path}
 sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 2
-sentinel down-after-milliseconds {SERVICE} 700
+sentinel down-after-milliseconds {SERVICE} 1000
 sentinel failover-timeout {SERVICE} 3000
 ",
         path = folder.path().display()

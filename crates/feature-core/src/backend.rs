@@ -1,6 +1,8 @@
 //! The contract between the handle and a store.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,8 +63,9 @@ pub trait OnlineStoreBackend: Send + Sync + fmt::Debug + 'static {
 
     /// Removes every record of the scope that existed when the call began, and no other, without
     /// blocking readers. A record written meanwhile may be removed or stay. Run again after a failure:
-    /// what is gone stays gone. Purging what is empty is `Ok`.
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport>;
+    /// what is gone stays gone. Purging what is empty is `Ok`. A store that removes part by part adds each
+    /// to `progress` as it goes.
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport>;
 
     /// Asks the store how it is: whether it answers, and what an operator should know.
     async fn check(&self) -> Result<Health>;
@@ -177,6 +180,22 @@ impl Capabilities {
             reclaim_granularity: Duration::from_millis(1),
             durable: true,
         }
+    }
+}
+
+/// How far a purge has come, to be looked at while it goes on. Clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct PurgeProgress(Arc<AtomicU64>);
+
+impl PurgeProgress {
+    /// Counts records that have been removed.
+    pub fn add(&self, removed: u64) {
+        self.0.fetch_add(removed, Ordering::Relaxed);
+    }
+
+    /// How many records have been removed so far.
+    pub fn removed(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

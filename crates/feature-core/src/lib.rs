@@ -16,8 +16,8 @@ mod value;
 mod view;
 
 pub use backend::{
-    CallContext, Capabilities, Health, OnlineStoreBackend, Precondition, PurgeReport, PutOutcome, RecordPut,
-    VersionedRecord,
+    CallContext, Capabilities, Health, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport,
+    PutOutcome, RecordPut, VersionedRecord,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use escape::{escape_into, unescape};

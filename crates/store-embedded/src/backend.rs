@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Clock, Error, ErrorKind, Health, OnlineStoreBackend, PurgeReport, PutOutcome,
-    Record, RecordKey, RecordPut, Result, Scope, SystemClock, VersionedRecord, format_duration,
+    CallContext, Capabilities, Clock, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress,
+    PurgeReport, PutOutcome, Record, RecordKey, RecordPut, Result, Scope, SystemClock, VersionedRecord,
+    format_duration,
 };
 use futures::stream::{BoxStream, StreamExt};
 use redb::ReadableTableMetadata;
@@ -242,8 +243,8 @@ impl OnlineStoreBackend for EmbeddedOnlineStore {
         scan::scan(Arc::clone(&self.engine), scope)
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
-        scan::purge(&self.engine, &self.writer, scope).await
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        scan::purge(&self.engine, &self.writer, scope, progress).await
     }
 
     async fn check(&self) -> Result<Health> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use feature_core::{PurgeReport, RecordKey, Result, Scope, VersionedRecord};
+use feature_core::{PurgeProgress, PurgeReport, RecordKey, Result, Scope, VersionedRecord};
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::engine::{Engine, Records, blocking};
@@ -51,7 +51,12 @@ fn slice(records: &Records, mut range: KeyRange) -> Result<(Vec<Row>, Option<Key
 
 /// One pass in the order of keys, up to the last key there is now: those who write meanwhile cannot keep
 /// it from ending.
-pub(crate) async fn purge(engine: &Arc<Engine>, writer: &Writer, scope: &Scope) -> Result<PurgeReport> {
+pub(crate) async fn purge(
+    engine: &Arc<Engine>,
+    writer: &Writer,
+    scope: &Scope,
+    progress: &PurgeProgress,
+) -> Result<PurgeReport> {
     let mut range = KeyRange::of(scope);
     let last = {
         let range = range.clone();
@@ -71,6 +76,7 @@ pub(crate) async fn purge(engine: &Arc<Engine>, writer: &Writer, scope: &Scope) 
         let slice = writer.submit(PURGE_RECORDS, move |batch| write::purge(batch, range, PURGE_RECORDS));
         let (removed, rest) = slice.await.unwrap_or_else(|_| Err(engine.closed()))?;
         report.removed += removed;
+        progress.add(removed);
         left = rest;
     }
     Ok(report)

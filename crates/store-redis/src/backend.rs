@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeReport, PutOutcome, RecordKey, RecordPut,
-    Result, Scope, StoreUrl, VersionedRecord,
+    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordKey,
+    RecordPut, Result, Scope, StoreUrl, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
@@ -104,9 +104,9 @@ impl OnlineStoreBackend for RedisOnlineStore {
         }
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         self.ensure_open().map_err(|closed| closed.error)?;
-        scan::purge(&self.router, scope).await.map_err(|failure| failure.error)
+        scan::purge(&self.router, scope, progress).await.map_err(|failure| failure.error)
     }
 
     async fn check(&self) -> Result<Health> {

@@ -84,8 +84,7 @@ fn look_at(info: &Info, node: &Node, source_of_truth: bool, health: &mut Health)
     ));
     let mut warn = |what: String| health.warnings.push(format!("{name}: {what}"));
 
-    let mut numbers =
-        info.get("redis_version").unwrap_or_default().split('.').map(|part| part.parse::<u32>());
+    let mut numbers = info.get("redis_version").unwrap_or_default().split('.').map(str::parse::<u32>);
     if let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next())
         && (major, minor) < OLDEST
     {

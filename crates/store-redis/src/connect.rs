@@ -82,7 +82,8 @@ impl Dialer {
     /// Settings of a connection. Requests have deadlines of their own.
     fn connection_config(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.config.connect_timeout))
+            // Bounded where it is used, with the rest of the set-up.
+            .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(WAITING_REQUESTS)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_core::{ErrorKind, PurgeReport, RecordKey, Result, Scope, VersionedRecord};
+use feature_core::{ErrorKind, PurgeProgress, PurgeReport, RecordKey, Result, Scope, VersionedRecord};
 use futures::stream::{self, BoxStream, StreamExt};
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
@@ -183,7 +183,11 @@ async fn page_of_rows(walk: &mut Walk) -> Result<Option<Vec<Row>>, Failure> {
     Ok(Some(rows))
 }
 
-pub(crate) async fn purge(router: &Arc<Router>, scope: &Scope) -> Result<PurgeReport, Failure> {
+pub(crate) async fn purge(
+    router: &Arc<Router>,
+    scope: &Scope,
+    progress: &PurgeProgress,
+) -> Result<PurgeReport, Failure> {
     let mut walk = Walk::new(router, scope);
     let mut report = PurgeReport::default();
     while let Some((node, keys)) = walk.page().await? {
@@ -197,7 +201,11 @@ pub(crate) async fn purge(router: &Arc<Router>, scope: &Scope) -> Result<PurgeRe
         }
         for reply in node.send(&unlinks, Instant::now() + PATIENCE).await? {
             match reply {
-                Value::Int(removed) => report.removed += u64::try_from(removed).unwrap_or_default(),
+                Value::Int(removed) => {
+                    let removed = u64::try_from(removed).unwrap_or_default();
+                    report.removed += removed;
+                    progress.add(removed);
+                }
                 Value::ServerError(error) => return Err(from_server(&error, &node.name)),
                 _ => return Err(Failure::garbled(&node.name)),
             }

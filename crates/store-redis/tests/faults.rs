@@ -2,12 +2,14 @@
 //! errors say what to do, and the store recovers by itself.
 
 mod common;
+mod harm;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{RECOVERY, SLACK, VIEW, entity, open, read, write};
+use common::{VIEW, entity, open, read, write};
 use feature_core::{ErrorKind, OnlineStore};
+use harm::{RECOVERY, SLACK};
 use store_testkit::load::{Load, LoadPlan, LoadReport};
 use store_testkit::servers::{RedisOptions, Server};
 use store_testkit::{Proxy, ServerTests, TestFailure};

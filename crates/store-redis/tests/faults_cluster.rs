@@ -1,14 +1,17 @@
 //! What happens to a cluster in production, under load.
 
 mod common;
+mod failover;
+mod harm;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{RECOVERY, SLACK, open, write};
+use common::{open, write};
 use feature_core::{ErrorKind, OnlineStore, Scope};
 use futures::StreamExt;
+use harm::{RECOVERY, SLACK};
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::{RedisCluster, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
@@ -108,14 +111,7 @@ async fn primary_killed() -> Outcome {
     cluster.nodes()[0].kill().await?;
     load.wait_for_error(&[ErrorKind::Unavailable], RECOVERY).await?;
     load.wait_for_success(RECOVERY).await?;
-    let report = load.stop().await;
-    report.deadline_kept(SLACK)?;
-    report.nothing_wrong()?;
-    let verification = report.verify(&store).await?;
-    if !verification.wrong.is_empty() {
-        return Err(format!("what asynchronous replication does not excuse: {:?}", verification.wrong).into());
-    }
-    common::say_what_was_lost("a killed primary of a cluster", &report, &verification);
+    failover::survived("a killed primary of a cluster", load, &store).await?;
     // Back again it follows its former replica.
     cluster.nodes()[0].restart().await?;
     cluster.wait_until_whole(RECOVERY).await?;

@@ -1,11 +1,14 @@
 //! What happens to a primary watched by Sentinel in production, under load.
 
 mod common;
+mod failover;
+mod harm;
 
 use std::process::ExitCode;
 
-use common::{RECOVERY, SLACK, open, read, write};
+use common::{open, read, write};
 use feature_core::ErrorKind;
+use harm::RECOVERY;
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::RedisSentinel;
 use store_testkit::{ServerTests, TestFailure};
@@ -34,14 +37,7 @@ async fn killed() -> Outcome {
     sentinel.primary().kill().await?;
     load.wait_for_error(&[ErrorKind::Unavailable], RECOVERY).await?;
     load.wait_for_success(RECOVERY).await?;
-    let report = load.stop().await;
-    report.deadline_kept(SLACK)?;
-    report.nothing_wrong()?;
-    let verification = report.verify(&store).await?;
-    if !verification.wrong.is_empty() {
-        return Err(format!("what asynchronous replication does not excuse: {:?}", verification.wrong).into());
-    }
-    common::say_what_was_lost("a killed primary under Sentinel", &report, &verification);
+    failover::survived("a killed primary under Sentinel", load, &store).await?;
     sentinel.stop().await;
     Ok(())
 }
@@ -62,14 +58,7 @@ async fn planned() -> Outcome {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     load.wait_for_success(RECOVERY).await?;
-    let report = load.stop().await;
-    report.deadline_kept(SLACK)?;
-    report.nothing_wrong()?;
-    let verification = report.verify(&store).await?;
-    if !verification.wrong.is_empty() {
-        return Err(format!("what asynchronous replication does not excuse: {:?}", verification.wrong).into());
-    }
-    common::say_what_was_lost("a planned failover under Sentinel", &report, &verification);
+    failover::survived("a planned failover under Sentinel", load, &store).await?;
     sentinel.stop().await;
     Ok(())
 }

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use feature_core::{
     CallContext, Capabilities, EntityKey, FeatureNames, FeatureWrite, Features, Health, OnlineStore,
-    OnlineStoreBackend, PurgeReport, PutOutcome, Record, RecordKey, RecordPut, Result, RowDecoder, Scope,
-    Timestamp, Ttl, VersionedRecord,
+    OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, Record, RecordKey, RecordPut, Result,
+    RowDecoder, Scope, Timestamp, Ttl, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use store_testkit::bench::{BenchOptions, BenchResult, report};
@@ -43,7 +43,7 @@ impl OnlineStoreBackend for NullStore {
         stream::empty().boxed()
     }
 
-    async fn purge(&self, _: &Scope) -> Result<PurgeReport> {
+    async fn purge(&self, _: &Scope, _: &PurgeProgress) -> Result<PurgeReport> {
         Ok(PurgeReport::default())
     }
 

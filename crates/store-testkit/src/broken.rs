@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Clock, Health, OnlineStoreBackend, Precondition, PurgeReport, PutOutcome,
-    RecordHeader, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
+    CallContext, Capabilities, Clock, Health, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport,
+    PutOutcome, RecordHeader, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -384,7 +384,7 @@ impl OnlineStoreBackend for BrokenStore {
         }
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         let all: Vec<_> = self.everything().await.into_iter().collect::<Result<_>>()?;
         let keys: Vec<RecordKey> =
             all.into_iter().map(|(key, _)| key).filter(|key| self.falls_to(scope, key)).collect();
@@ -392,6 +392,7 @@ impl OnlineStoreBackend for BrokenStore {
             let call = CallContext::with_timeout(Duration::from_secs(60));
             self.inner.delete(&keys, call).await.into_iter().collect::<Result<Vec<_>>>()?;
         }
+        progress.add(keys.len() as u64);
         Ok(PurgeReport { removed: keys.len() as u64 })
     }
 

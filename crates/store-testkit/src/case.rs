@@ -232,7 +232,7 @@ impl Context {
         Scope::view(&self.tenant, VIEW)
     }
 
-    /// The rows of a scope, sorted by key.
+    /// The rows of a scope, sorted by key; what the store gave twice, as it may, stands there once.
     pub(crate) async fn scan(&self, scope: &Scope) -> std::result::Result<Vec<(String, Features)>, Failure> {
         let rows = finite(self.store.scan(scope)).await?;
         let mut rows = rows
@@ -240,6 +240,7 @@ impl Context {
             .map(|row| row.map(|(key, row)| (key.to_string(), features_of(&row))))
             .collect::<Result<Vec<_>>>()?;
         rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        rows.dedup();
         Ok(rows)
     }
 }

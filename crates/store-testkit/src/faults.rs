@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeReport, PutOutcome,
-    RecordKey, RecordPut, Result, Scope, VersionedRecord,
+    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress, PurgeReport,
+    PutOutcome, RecordKey, RecordPut, Result, Scope, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -239,8 +239,8 @@ impl OnlineStoreBackend for FaultyBackend {
         }
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
-        self.whole(Operation::Purge, self.inner.purge(scope)).await
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        self.whole(Operation::Purge, self.inner.purge(scope, progress)).await
     }
 
     async fn check(&self) -> Result<Health> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use feature_core::{
     CallContext, Capabilities, Clock, Error, ErrorKind, Health, OnlineStoreBackend, Precondition,
-    PurgeReport, PutOutcome, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
+    PurgeProgress, PurgeReport, PutOutcome, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -144,10 +144,11 @@ impl OnlineStoreBackend for MapStore {
         stream::iter(found).boxed()
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         let mut state = self.open()?;
         let texts = state.texts(scope);
         texts.iter().for_each(|text| drop(state.records.remove(text)));
+        progress.add(texts.len() as u64);
         Ok(PurgeReport { removed: texts.len() as u64 })
     }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStore, OnlineStoreBackend, PurgeReport,
-    PutOutcome, RecordKey, RecordPut, Result, Scope, SystemClock, VersionedRecord,
+    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStore, OnlineStoreBackend, PurgeProgress,
+    PurgeReport, PutOutcome, RecordKey, RecordPut, Result, Scope, SystemClock, VersionedRecord,
 };
 use futures::stream::BoxStream;
 use store_testkit::load::{Load, LoadPlan, LoadReport};
@@ -129,8 +129,8 @@ impl OnlineStoreBackend for Odd {
         self.inner.scan(scope)
     }
 
-    async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
-        self.inner.purge(scope).await
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        self.inner.purge(scope, progress).await
     }
 
     async fn check(&self) -> Result<Health> {

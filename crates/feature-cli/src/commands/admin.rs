@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
-use feature_core::{Clock, OnlineStore, OnlineStoreBackend, Record, RecordHeader, Scope, SystemClock};
+use feature_core::{
+    Clock, OnlineStore, OnlineStoreBackend, PurgeProgress, Record, RecordHeader, Scope, SystemClock,
+};
 use futures::StreamExt;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::Open;
@@ -32,7 +36,23 @@ pub(super) async fn purge(open: &Open, args: PurgeArgs, output: &mut Output) -> 
             return Err(Failure::Other("nothing was removed".to_owned()));
         }
     }
-    let report = OnlineStore::new(Arc::clone(open.backend())).purge(&scope).await?;
+    let store = OnlineStore::new(Arc::clone(open.backend()));
+    let progress = PurgeProgress::default();
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let report = {
+        let purge = store.purge_with_progress(&scope, &progress);
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        tokio::pin!(purge);
+        loop {
+            tokio::select! {
+                report = &mut purge => break report,
+                _ = ticks.tick() => spinner.set_message(format!("{} records removed", progress.removed())),
+            }
+        }
+    };
+    spinner.finish_and_clear();
+    let report = report?;
     output.record(&[("removed", json!(report.removed))])?;
     Ok(Exit::Done)
 }

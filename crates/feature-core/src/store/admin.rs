@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use futures::stream::{BoxStream, StreamExt};
 
 use super::{Distinct, OnlineStore};
-use crate::backend::{Capabilities, Health, PurgeReport};
+use crate::backend::{Capabilities, Health, PurgeProgress, PurgeReport};
 use crate::error::{Error, Result};
 use crate::key::{EntityKey, RecordKey, Scope, ViewKey};
 use crate::row::{FeatureRow, RowDecoder};
@@ -87,11 +87,19 @@ impl OnlineStore {
     /// # Errors
     /// `InvalidArgument` for [`Scope::Store`]; what the backend reports.
     pub async fn purge(&self, scope: &Scope) -> Result<PurgeReport> {
+        self.purge_with_progress(scope, &PurgeProgress::default()).await
+    }
+
+    /// The same, counting in `progress` as it goes on.
+    ///
+    /// # Errors
+    /// As [`purge`](Self::purge); what was removed before the error is counted.
+    pub async fn purge_with_progress(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         if *scope == Scope::Store {
             let error = Error::invalid_argument("a purge is of a tenant, or of a view of a tenant: name one");
             return Err(self.error("purge", error));
         }
-        self.shared.backend.purge(scope).await.map_err(|e| self.error("purge", e).with_key(scope))
+        self.shared.backend.purge(scope, progress).await.map_err(|e| self.error("purge", e).with_key(scope))
     }
 
     /// Asks the store how it is.

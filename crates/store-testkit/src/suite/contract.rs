@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use feature_core::{
-    EntityKey, ErrorKind, Features, Precondition, PutOutcome, Record, RecordHeader, RecordKey, RecordPut,
-    Result, Scope, Timestamp, VersionedRecord,
+    EntityKey, ErrorKind, Features, Precondition, PurgeProgress, PutOutcome, Record, RecordHeader, RecordKey,
+    RecordPut, Result, Scope, Timestamp, VersionedRecord,
 };
 
 use crate::case::{
@@ -305,7 +305,7 @@ fn life(s: &mut Subject<'_>) {
         |c, key| async move { only(c.backend().delete(&[key], call()).await).map(drop) },
     );
     after_close(s, "purge", |c, key| async move {
-        c.backend().purge(&Scope::View(key.view().clone())).await.map(drop)
+        c.backend().purge(&Scope::View(key.view().clone()), &PurgeProgress::default()).await.map(drop)
     });
     after_close(s, "check", |c, _| async move { c.backend().check().await.map(drop) });
     after_close(s, "scan", |c, key| async move {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use feature_core::{
-    EntityKey, ErrorKind, FeatureWrite, Features, RecordKey, Result, Scope, VersionedRecord, ViewKey,
+    EntityKey, ErrorKind, FeatureWrite, Features, PurgeProgress, RecordKey, Result, Scope, VersionedRecord,
+    ViewKey,
 };
 
 use crate::case::{Context, Failure, Outcome, Subject, VIEW, at, call, entity, finite, holds, refused, same};
@@ -183,6 +184,14 @@ fn purges(s: &mut Subject<'_>) {
         same(c.store.purge(&c.scope()?).await?.removed, 3_000)?;
         same(c.scan(&c.scope()?).await?, Vec::new())?;
         same(c.read(&entity(0)?).await?, None)
+    });
+    s.case("purge_counts_what_it_has_removed_as_it_goes", |c| async move {
+        for n in 0..3 {
+            c.write(&entity(n)?, [("f", n)], at(0)).await?;
+        }
+        let progress = PurgeProgress::default();
+        let report = c.store.purge_with_progress(&c.scope()?, &progress).await?;
+        same((report.removed, progress.removed()), (3, 3))
     });
     s.case("purge_of_a_tenant_removes_all_its_views", |c| async move {
         write_some(&c, VIEW, 20).await?;

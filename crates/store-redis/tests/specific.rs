@@ -1,0 +1,268 @@
+//! What is particular to Redis: keys, times to live, round trips, neighbours, encryption, health.
+
+mod common;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::{VIEW, entity, open, read, write};
+use feature_core::{EntityKey, ErrorKind, FeatureWrite, OnlineStore, Scope, Timestamp, Ttl, ViewRead};
+use store_testkit::servers::{RedisCluster, RedisOptions, Server};
+use store_testkit::{ServerTests, TestFailure};
+
+type Outcome = Result<(), TestFailure>;
+
+fn main() -> ExitCode {
+    ServerTests::new("redis", "redis-server")
+        .test("a_key_is_the_published_one_and_expires_with_its_record", key_and_expiry)
+        .test("a_batch_is_one_round_trip_however_many_views", round_trips)
+        .test("a_batch_on_a_cluster_is_one_round_trip_to_each_node", round_trips_to_nodes)
+        .test("a_purge_spares_other_prefixes_and_other_programs", neighbours)
+        .test("a_purge_and_a_scan_go_page_by_page", pages)
+        .test("check_warns_of_what_will_hurt", check)
+        .test("the_set_up_of_a_store_that_nobody_serves_ends_in_time", nobody_there)
+        .test("rows_of_a_batch_expire_each_in_its_own_time", several_ttls)
+        .test("a_batch_of_large_records_is_cut_into_several_commands", large_batch)
+        .run()
+}
+
+async fn server() -> Result<Server, String> {
+    Server::start_redis(&RedisOptions::default()).await
+}
+
+async fn key_and_expiry() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    let customer = EntityKey::new("customer_id", "cust-123")?;
+    let ttl = Ttl::from_secs(604_800);
+    store.write_features("acme-corp", VIEW, &customer, [("total_purchases", 42.0)], None, Some(ttl)).await?;
+    let key = "feast:acme-corp:customer_features:customer_id=cust-123";
+    let left: u64 = server.command(&["PTTL", key]).await?.to_string().parse().unwrap_or(0);
+    if !(604_000_000..=604_800_000).contains(&left) {
+        return Err(format!("the key lives for {left} ms").into());
+    }
+    // The next write has no TTL, and so has the key.
+    store.write_features("acme-corp", VIEW, &customer, [("total_purchases", 43.0)], None, None).await?;
+    match server.command(&["PTTL", key]).await?.to_string().as_str() {
+        "-1" => Ok(()),
+        left => Err(format!("a record without TTL lives for {left} ms").into()),
+    }
+}
+
+/// How often a server has carried out each of these commands since the last reset.
+async fn calls(server: &Server, commands: &[&str]) -> Result<Vec<u64>, String> {
+    let stats = server.command(&["INFO", "commandstats"]).await?;
+    let count = |command: &&str| {
+        let name = format!("cmdstat_{command}:calls=");
+        let line = stats.text().lines().find_map(|line| line.strip_prefix(&name));
+        line.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+    };
+    Ok(commands.iter().map(count).collect())
+}
+
+/// Reads ten entities of each of so many views in one call; all must be there.
+async fn read_views(store: &OnlineStore, views: usize) -> Outcome {
+    let names: Vec<String> = (0..views).map(|view| format!("view_{view}")).collect();
+    let entity_keys = (0..10).map(entity).collect::<Result<Vec<_>, _>>()?;
+    let read = |name| ViewRead { feature_view: name, entity_keys: &entity_keys, feature_names: None };
+    let reads: Vec<_> = names.iter().map(|name| read(name.as_str())).collect();
+    let rows = store.read_views("acme", &reads).await?;
+    match rows.iter().flatten().all(|row| matches!(row, Ok(Some(_)))) && rows.len() == views {
+        true => Ok(()),
+        false => Err("a record is missing".into()),
+    }
+}
+
+async fn write_views(store: &OnlineStore, views: usize) -> Outcome {
+    for view in 0..views {
+        let writes = (0..10).map(|n| Ok(FeatureWrite::new(entity(n)?, [("orders", 1)])));
+        let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;
+        store.batch_write("acme", &format!("view_{view}"), writes).await?.into_result()?;
+    }
+    Ok(())
+}
+
+async fn round_trips() -> Outcome {
+    let server = server().await?;
+    let store = open(&format!("{}?batch_chunk=1000", server.url())).await?;
+    write_views(&store, 50).await?;
+    for views in [1, 10, 50] {
+        server.command(&["CONFIG", "RESETSTAT"]).await?;
+        read_views(&store, views).await?;
+        let found = calls(&server, &["mget", "get", "exists", "type"]).await?;
+        if found != [1, 0, 1, 0] {
+            return Err(format!("{views} views: MGET, GET, EXISTS, TYPE were called {found:?} times").into());
+        }
+    }
+    server.command(&["CONFIG", "RESETSTAT"]).await?;
+    write_views(&store, 1).await?;
+    let found = calls(&server, &["evalsha", "eval", "script|load", "get"]).await?;
+    match found == [1, 0, 0, 0] {
+        true => Ok(()),
+        false => Err(format!("EVALSHA, EVAL, SCRIPT LOAD, GET were called {found:?} times").into()),
+    }
+}
+
+async fn round_trips_to_nodes() -> Outcome {
+    let cluster = RedisCluster::start(3, 0).await?;
+    let store = open(&cluster.url()).await?;
+    write_views(&store, 50).await?;
+    for views in [1, 10, 50] {
+        for node in cluster.nodes() {
+            node.command(&["CONFIG", "RESETSTAT"]).await?;
+        }
+        read_views(&store, views).await?;
+        let mut gets = 0;
+        for node in cluster.nodes() {
+            // Each key is asked for once, where it is; nothing is asked elsewhere or again.
+            gets += calls(node, &["get"]).await?[0];
+            let reads = node.command(&["INFO", "stats"]).await?;
+            if !reads.text().contains("\r\nunexpected_error_replies:0\r\n") {
+                return Err(format!("a node was asked for what it does not have: {reads}").into());
+            }
+        }
+        if gets != views as u64 * 10 {
+            return Err(format!("{views} views of 10 entities took {gets} GETs").into());
+        }
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+async fn neighbours() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    let other = open(&format!("{}?key_prefix=other:", server.url())).await?;
+    for number in 0..10 {
+        write(&store, number, 1).await?;
+        write(&other, number, 2).await?;
+    }
+    for key in
+        ["feast", "feast:", "feast:acme", "feast:acme:", "feast:acme:x", "session:acme:customer_features:a=1"]
+    {
+        server.command(&["SET", key, "mine"]).await?;
+    }
+    let removed = store.purge(&Scope::tenant("acme")?).await?.removed;
+    if removed != 10 || read(&store, 1).await?.is_some() {
+        return Err(format!("{removed} of 10 records were removed").into());
+    }
+    if read(&other, 1).await? != Some(2) {
+        return Err("a record under another prefix is gone".into());
+    }
+    match server.command(&["DBSIZE"]).await?.to_string().as_str() {
+        "16" => Ok(()),
+        size => Err(format!("{size} keys are left, of 10 records and 6 keys of others").into()),
+    }
+}
+
+async fn pages() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    for chunk in 0..20 {
+        let writes = (0..500).map(|n| Ok(FeatureWrite::new(entity(chunk * 500 + n)?, [("orders", 1)])));
+        let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;
+        store.batch_write("acme", VIEW, writes).await?.into_result()?;
+    }
+    server.command(&["CONFIG", "RESETSTAT"]).await?;
+    let removed = store.purge(&Scope::view("acme", VIEW)?).await?.removed;
+    let found = calls(&server, &["keys", "scan", "unlink", "del"]).await?;
+    match removed == 10_000 && found[0] == 0 && found[1] >= 10 && found[2] == 10_000 && found[3] == 0 {
+        true => Ok(()),
+        false => Err(format!("{removed} removed; KEYS, SCAN, UNLINK, DEL: {found:?}").into()),
+    }
+}
+
+async fn check() -> Outcome {
+    let server = server().await?;
+    let warnings = async |url: &str| {
+        let health = open(url).await?.check().await?;
+        Ok::<_, feature_core::Error>(health.warnings.join("\n"))
+    };
+    let has = |warnings: &str, parts: &[&str]| match parts.iter().find(|part| !warnings.contains(**part)) {
+        None => Ok(()),
+        Some(part) => Err(format!("nothing is said of {part}: {warnings}")),
+    };
+    has(&warnings(server.url()).await?, &["maxmemory is not set"])?;
+    let trusted = format!("{}?source_of_truth=true", server.url());
+    has(&warnings(&trusted).await?, &["appendonly is off"])?;
+    server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await?;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await?;
+    has(&warnings(server.url()).await?, &["allkeys-lru may evict"])?;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]).await?;
+    has(&warnings(&trusted).await?, &["volatile-ttl may evict"])?;
+    server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await?;
+    let quiet = warnings(server.url()).await?;
+    if !quiet.is_empty() {
+        return Err(format!("a server without faults is warned of: {quiet}").into());
+    }
+    server.command(&["CONFIG", "SET", "maxmemory", "1mb"]).await?;
+    has(&warnings(server.url()).await?, &["of its memory are used"])?;
+    server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await?;
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]).await?;
+    has(&warnings(server.url()).await?, &["takes no writes"])?;
+    Ok(())
+}
+
+async fn nobody_there() -> Outcome {
+    // A port that answers to nobody, since nothing listens there any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let error = open(&format!("redis://127.0.0.1:{port}")).await.err().ok_or("nobody serves it")?;
+    if error.kind() != ErrorKind::Unavailable || !error.is_retryable() {
+        return Err(format!("not the error of a server that is gone: {error:?}").into());
+    }
+    // One that takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = silent.local_addr()?.port();
+    let url = format!("redis://127.0.0.1:{port}?connect_timeout=200ms");
+    let error = tokio::time::timeout(Duration::from_secs(5), open(&url))
+        .await
+        .map_err(|_| "connecting is not bounded in time")?
+        .err()
+        .ok_or("nobody serves it")?;
+    match error.kind() {
+        ErrorKind::Unavailable if error.message().contains("connect_timeout") => Ok(()),
+        _ => Err(format!("not the error of a silent server: {error:?}").into()),
+    }
+}
+
+async fn several_ttls() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    let ttls = [None, Some(100), Some(200), None, Some(100)];
+    let writes = ttls.iter().enumerate().map(|(number, ttl)| {
+        let write = FeatureWrite::new(entity(number)?, [("orders", 1)]);
+        Ok(ttl.map_or(write.clone(), |seconds| write.with_ttl(Ttl::from_secs(seconds))))
+    });
+    let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;
+    store.batch_write("acme", VIEW, writes).await?.into_result()?;
+    for (number, ttl) in ttls.iter().enumerate() {
+        let key = format!("feast:acme:{VIEW}:customer_id={number}");
+        let left: i64 = server.command(&["TTL", &key]).await?.to_string().parse().unwrap_or(i64::MIN);
+        let expected = ttl.map_or(-1..=-1, |seconds: u64| seconds as i64 - 5..=seconds as i64);
+        if !expected.contains(&left) {
+            return Err(format!("record {number} lives for {left} s, not {expected:?}").into());
+        }
+    }
+    Ok(())
+}
+
+async fn large_batch() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    let blob = vec![7u8; 300 << 10];
+    let writes = (0..10).map(|number| Ok(FeatureWrite::new(entity(number)?, [("blob", blob.clone())])));
+    let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;
+    store.batch_write("acme", VIEW, writes).await?.into_result()?;
+    server.command(&["CONFIG", "RESETSTAT"]).await?;
+    let again = (0..10).map(|number| {
+        Ok(FeatureWrite::new(entity(number)?, [("blob", blob.clone())]).at(Timestamp::from_micros(1)))
+    });
+    let report =
+        store.batch_write("acme", VIEW, again.collect::<Result<Vec<_>, feature_core::Error>>()?).await?;
+    // Three of them are nearly a MiB.
+    match (calls(&server, &["evalsha"]).await?[0], report.superseded()) {
+        (4, 10) => {}
+        found => return Err(format!("calls and superseded rows: {found:?}").into()),
+    }
+    Ok(())
+}

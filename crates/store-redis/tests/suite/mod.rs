@@ -1,0 +1,48 @@
+//! The conformance suite on servers of its own.
+
+use std::any::Any;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use feature_core::{Clock, OnlineStoreBackend};
+use store_redis::RedisOnlineStore;
+use store_testkit::BackendFactory;
+use tokio::sync::OnceCell;
+
+/// The URL of a server, how it was got, and what keeps it running.
+type Started = (String, String, Box<dyn Any + Send + Sync>);
+
+struct Own<S> {
+    start: S,
+    started: OnceCell<Result<Started, String>>,
+}
+
+#[async_trait]
+impl<S, F> BackendFactory for Own<S>
+where
+    S: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Started, String>> + Send,
+{
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn server(&self) -> String {
+        self.started.get().and_then(|started| started.as_ref().ok()).map_or_else(String::new, |s| s.1.clone())
+    }
+
+    async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        let (url, ..) = self.started.get_or_init(&self.start).await.as_ref().map_err(String::clone)?;
+        Ok(Arc::new(RedisOnlineStore::open(url).await.map_err(|e| e.to_string())?))
+    }
+}
+
+/// Runs the suite over servers that `start` starts when the first case runs.
+pub(crate) fn run<S, F>(start: S) -> ExitCode
+where
+    S: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Started, String>> + Send + 'static,
+{
+    store_testkit::conformance(Own { start, started: OnceCell::new() })
+}

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use feature_core::{
-    CallContext, EntityKey, ErrorKind, Features, ManualClock, OnlineStore, OnlineStoreBackend, RecordKey,
+    CallContext, EntityKey, ErrorKind, Features, ManualClock, OnlineStore, OnlineStoreBackend, PurgeProgress, RecordKey,
     Result, Scope, SystemClock, Timestamp, Ttl, VersionedRecord, ViewKey,
 };
 use futures::StreamExt;
@@ -424,7 +424,7 @@ async fn after_close_everything_is_unavailable() {
         backend.delete(&keys, call()).await.remove(1_999).unwrap_err(),
         store.write("t", 1, 2, Ttl::Never).await.unwrap_err(),
         scan.next().await.unwrap().unwrap_err(),
-        backend.purge(&Scope::tenant("t").unwrap()).await.unwrap_err(),
+        backend.purge(&Scope::tenant("t").unwrap(), &PurgeProgress::default()).await.unwrap_err(),
         backend.check().await.unwrap_err(),
         backend.reclaim_now().await.unwrap_err(),
         backend.compact().await.unwrap_err(),

@@ -37,7 +37,10 @@ impl RawStore for Raw {
 async fn main() -> Result<(), Box<dyn Error>> {
     let Some(options) = BenchOptions::from_args() else { return Ok(()) };
     let server = Server::start(Software::Redis, Way::Process).await?;
-    let store = OnlineStore::new(Arc::new(RedisOnlineStore::open(server.url()).await?));
+    let store = OnlineStore::new(Arc::new(
+        RedisOnlineStore::open(&format!("{}?{}", server.url(), std::env::var("X").unwrap_or_default()))
+            .await?,
+    ));
     let sockets = redis::io::tcp::TcpSettings::default().set_nodelay(true);
     let client = redis::Client::open(server.url().into_connection_info()?.set_tcp_settings(sockets))?;
     let config = AsyncConnectionConfig::new().set_response_timeout(None);

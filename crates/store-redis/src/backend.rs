@@ -83,14 +83,12 @@ impl OnlineStoreBackend for RedisOnlineStore {
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-        let RedisConfig { key_prefix, batch_chunk, .. } = self.router.config();
-        self.run(&Get::new(key_prefix, keys, *batch_chunk), keys.len(), call).await
+        self.run(&Get::new(&self.router.config().key_prefix, keys), keys.len(), call).await
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
-        let RedisConfig { key_prefix, batch_chunk, batch_chunk_bytes, .. } = self.router.config();
         let rows = puts.len();
-        self.run(&Put::new(key_prefix, puts, (*batch_chunk, *batch_chunk_bytes)), rows, call).await
+        self.run(&Put::new(&self.router.config().key_prefix, puts), rows, call).await
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {

@@ -14,7 +14,8 @@ for i, key in ipairs(KEYS) do
   if compare then
     -- Bytes 4 to 12 of a record are its event time, 20 to 28 its shape. Numbers here are exact to 53 bits
     -- only, so that a time is compared in two halves.
-    found = redis.pcall('GETRANGE', key, 4, 27)
+    -- Texts, since the server would print numbers at some cost.
+    found = redis.pcall('GETRANGE', key, '4', '27')
     if found == '' then
       holds = true
     elseif #found == 24 then

@@ -9,23 +9,19 @@ use crate::key;
 use crate::request::{Command, Operation};
 
 /// Reads records.
-pub(crate) struct Get {
-    keys: Vec<String>,
-    /// Most rows of a command.
-    chunk: usize,
-}
+pub(crate) struct Get(Vec<String>);
 
 impl Get {
-    pub(crate) fn new(prefix: &str, keys: &[RecordKey], chunk: usize) -> Self {
-        Self { keys: keys.iter().map(|key| key::encode(prefix, key)).collect(), chunk }
+    pub(crate) fn new(prefix: &str, keys: &[RecordKey]) -> Self {
+        Self(keys.iter().map(|key| key::encode(prefix, key)).collect())
     }
 
     fn multi(&self, command: &str, rows: &[usize]) -> Cmd {
-        let bytes = rows.iter().map(|row| self.keys[*row].len()).sum::<usize>();
+        let bytes = rows.iter().map(|row| self.0[*row].len()).sum::<usize>();
         let mut cmd = Cmd::with_capacity(rows.len() + 1, bytes + command.len());
         cmd.arg(command);
         for row in rows {
-            cmd.arg(self.keys[*row].as_bytes());
+            cmd.arg(self.0[*row].as_bytes());
         }
         cmd
     }
@@ -37,7 +33,7 @@ impl Operation for Get {
     const WRITES: bool = false;
 
     fn key(&self, row: usize) -> &[u8] {
-        self.keys[row].as_bytes()
+        self.0[row].as_bytes()
     }
 
     fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command> {
@@ -46,11 +42,8 @@ impl Operation for Get {
             return rows.iter().map(one).collect();
         }
         // MGET calls a key of another type missing. How many keys exist at all tells whether there is one.
-        let many = |rows: &[usize]| Command {
-            commands: vec![self.multi("MGET", rows), self.multi("EXISTS", rows)],
-            rows: rows.to_vec(),
-        };
-        rows.chunks(self.chunk).map(many).collect()
+        let commands = vec![self.multi("MGET", rows), self.multi("EXISTS", rows)];
+        vec![Command { commands, rows: rows.to_vec() }]
     }
 
     fn answers(

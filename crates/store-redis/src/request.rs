@@ -10,6 +10,7 @@ use futures::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
+use crate::config::RedisConfig;
 use crate::connect::Node;
 use crate::error::{Failure, Next, from_server};
 use crate::router::Router;
@@ -30,6 +31,11 @@ pub(crate) trait Operation: Sync {
 
     /// The key of a row.
     fn key(&self, row: usize) -> &[u8];
+
+    /// About how many bytes a row sends besides its key.
+    fn weight(&self, _row: usize) -> usize {
+        0
+    }
 
     /// The commands for these rows; `alone` when a command must not have more than one key.
     fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command>;
@@ -64,7 +70,7 @@ struct Progress {
     failure: Option<Failure>,
 }
 
-/// The rows of one round that go to one node.
+/// Rows of one round that go to one node together.
 struct Group {
     node: Arc<Node>,
     asking: bool,
@@ -97,6 +103,8 @@ pub(crate) async fn run<O: Operation>(
     let mut first = true;
     while !open.is_empty() {
         let (groups, homeless) = group(router, operation, &open, &progress, first);
+        // All are under way together: it is one round trip.
+        let groups = cut(router.config(), operation, groups);
         let sent = groups.iter().map(|group| send(router, group, operation, deadline));
         let mut outcomes: Vec<_> = join_all(sent).await.into_iter().flatten().collect();
         outcomes.extend(homeless.into_iter().map(|row| (row, Err(Failure::homeless()))));
@@ -218,7 +226,30 @@ fn group<O: Operation>(
     (groups, homeless)
 }
 
-/// Sends one group's rows in one pipeline.
+/// The same rows in groups of a size that neither holds a server up for long nor leaves it idle while the
+/// next rows are still being put together.
+fn cut<O: Operation>(config: &RedisConfig, operation: &O, groups: Vec<Group>) -> Vec<Group> {
+    let mut pieces: Vec<Group> = Vec::with_capacity(groups.len());
+    for Group { node, asking, load, alone, rows } in groups {
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        let group = |rows| Group { node: Arc::clone(&node), asking, load, alone, rows };
+        for row in rows {
+            let weight = operation.weight(row);
+            if !piece.is_empty()
+                && (piece.len() == config.batch_chunk || bytes + weight > config.batch_chunk_bytes)
+            {
+                pieces.push(group(std::mem::take(&mut piece)));
+                bytes = 0;
+            }
+            piece.push(row);
+            bytes += weight;
+        }
+        pieces.push(group(piece));
+    }
+    pieces
+}
+
+/// Sends a group's rows in one pipeline.
 async fn send<O: Operation>(
     router: &Router,
     group: &Group,

@@ -20,14 +20,12 @@ static HASH: LazyLock<String> = LazyLock::new(|| Script::new(CODE).get_hash().to
 pub(crate) struct Put {
     puts: Vec<RecordPut>,
     keys: Vec<String>,
-    /// Most rows, and about how many bytes, of a command.
-    chunk: (usize, usize),
 }
 
 impl Put {
-    pub(crate) fn new(prefix: &str, puts: Vec<RecordPut>, chunk: (usize, usize)) -> Self {
+    pub(crate) fn new(prefix: &str, puts: Vec<RecordPut>) -> Self {
         let keys = puts.iter().map(|put| key::encode(prefix, &put.key)).collect();
-        Self { puts, keys, chunk }
+        Self { puts, keys }
     }
 
     fn command(&self, (when, ttl): (&str, u64), rows: Vec<usize>) -> Command {
@@ -46,16 +44,6 @@ impl Put {
             }
         }
         Command { commands: vec![cmd], rows }
-    }
-
-    /// How many bytes of values a row brings.
-    fn weight(&self, row: usize) -> usize {
-        let put = &self.puts[row];
-        let old = match &put.precondition {
-            Precondition::Unchanged(Some(old)) => old.bytes.len(),
-            _ => 0,
-        };
-        put.bytes.len() + old
     }
 }
 
@@ -90,29 +78,27 @@ impl Operation for Put {
         self.keys[row].as_bytes()
     }
 
+    fn weight(&self, row: usize) -> usize {
+        let put = &self.puts[row];
+        let old = match &put.precondition {
+            Precondition::Unchanged(Some(old)) => old.bytes.len(),
+            _ => 0,
+        };
+        put.bytes.len() + old
+    }
+
     fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command> {
-        let mut commands = Vec::new();
         // Rows that agree on precondition and time to live share a call, as those of a batch mostly do.
-        let mut calls: Vec<((&str, u64), Vec<usize>, usize)> = Vec::new();
-        let (most_rows, most_bytes) = if alone { (1, usize::MAX) } else { self.chunk };
+        let mut calls: Vec<((&str, u64), Vec<usize>)> = Vec::new();
         for row in rows {
             let put = &self.puts[*row];
             let kind = (name(&put.precondition), millis(put.ttl));
-            let bytes = self.weight(*row);
-            match calls.iter_mut().find(|(own, ..)| *own == kind) {
-                Some((_, call, weight)) if call.len() < most_rows && *weight + bytes <= most_bytes => {
-                    call.push(*row);
-                    *weight += bytes;
-                }
-                Some((_, call, weight)) => {
-                    commands.push(self.command(kind, std::mem::replace(call, vec![*row])));
-                    *weight = bytes;
-                }
-                None => calls.push((kind, vec![*row], bytes)),
+            match calls.iter_mut().find(|(own, _)| *own == kind && !alone) {
+                Some((_, call)) => call.push(*row),
+                None => calls.push((kind, vec![*row])),
             }
         }
-        commands.extend(calls.into_iter().map(|(kind, rows, _)| self.command(kind, rows)));
-        commands
+        calls.into_iter().map(|(kind, rows)| self.command(kind, rows)).collect()
     }
 
     fn answers(

@@ -31,10 +31,12 @@ pub struct BenchOptions {
     pub quick: bool,
     /// A file for the results as JSON.
     pub json: Option<PathBuf>,
+    /// Only what has this in its name is measured.
+    pub filter: Option<String>,
 }
 
 impl BenchOptions {
-    /// Reads `--quick` and `--json FILE` from the command line. Without `--bench`, which `cargo bench`
+    /// Reads `--quick`, `--json FILE` and a filter from the command line. Without `--bench`, which `cargo bench`
     /// passes and `cargo test` does not, there is nothing to measure: `None`.
     pub fn from_args() -> Option<Self> {
         let mut options = Self::default();
@@ -45,10 +47,15 @@ impl BenchOptions {
                 "--bench" => bench = true,
                 "--quick" => options.quick = true,
                 "--json" => options.json = args.next().map(PathBuf::from),
-                _ => {}
+                filter => options.filter = Some(filter.to_owned()),
             }
         }
         bench.then_some(options)
+    }
+
+    /// Whether what has this name is to be measured.
+    pub fn wants(&self, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()))
     }
 
     /// Rounds, and how long each side of a round takes at least.
@@ -135,6 +142,7 @@ struct Data<'a> {
     next: AtomicI64,
 }
 
+const READ_VIEWS: &str = "batch_read_100x5views_x10";
 const WIDE: &str = "wide";
 const NARROW: [&str; 5] = ["view_0", "view_1", "view_2", "view_3", "view_4"];
 
@@ -165,11 +173,17 @@ pub async fn throughput(
         ("batch_read_100x5_of_50", Some(&five), BATCH),
         ("read_1x50", None, 1),
     ] {
-        results.push(data.read(options, name, names.map(Vec::as_slice), batch).await);
+        if options.wants(name) {
+            results.push(data.read(options, name, names.map(Vec::as_slice), batch).await);
+        }
     }
-    results.push(data.read_views(options).await);
+    if options.wants(READ_VIEWS) {
+        results.push(data.read_views(options).await);
+    }
     for (name, batch) in [("batch_write_100x50", BATCH), ("write_1x50", 1)] {
-        results.push(data.write(options, name, batch).await);
+        if options.wants(name) {
+            results.push(data.write(options, name, batch).await);
+        }
     }
     Ok(results)
 }
@@ -274,7 +288,7 @@ impl<'a> Data<'a> {
                 assert_eq!(self.raw.get(&keys).await.len(), keys.len());
             })
         };
-        compare(options, "batch_read_100x5views_x10", BATCH * NARROW.len(), ours, raw).await
+        compare(options, READ_VIEWS, BATCH * NARROW.len(), ours, raw).await
     }
 
     async fn write(&self, options: &BenchOptions, name: &str, batch: usize) -> BenchResult {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use feature_core::{
-    CallContext, EntityKey, ErrorKind, Features, ManualClock, OnlineStore, OnlineStoreBackend, PurgeProgress, RecordKey,
-    Result, Scope, SystemClock, Timestamp, Ttl, VersionedRecord, ViewKey,
+    CallContext, EntityKey, ErrorKind, Features, ManualClock, OnlineStore, OnlineStoreBackend, PurgeProgress,
+    RecordKey, Result, Scope, SystemClock, Timestamp, Ttl, VersionedRecord, ViewKey,
 };
 use futures::StreamExt;
 use redb::{Database, ReadableDatabase, TableDefinition};

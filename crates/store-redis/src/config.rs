@@ -55,8 +55,7 @@ pub struct RedisConfig {
     pub connections: usize,
     /// Most records that one command touches; other clients' commands run in between. Default 128.
     pub batch_chunk: usize,
-    /// About how many bytes one command brings, at most; one record may be larger. Default 16 KiB, which a
-    /// server reads at a time: it works on the first while the next are still on their way.
+    /// About how many bytes one command brings, at most; one record may be larger. Default 128 KiB.
     pub batch_chunk_bytes: usize,
     /// How often a row is tried again after a failure that may pass, within the call's deadline.
     /// Default 5.
@@ -108,7 +107,7 @@ impl Default for RedisConfig {
             response_timeout: Duration::from_secs(2),
             connections: 2,
             batch_chunk: 128,
-            batch_chunk_bytes: 16 << 10,
+            batch_chunk_bytes: 128 << 10,
             max_retries: 5,
             replica_reads: false,
             source_of_truth: false,

@@ -226,8 +226,7 @@ fn group<O: Operation>(
     (groups, homeless)
 }
 
-/// The same rows in groups of a size that neither holds a server up for long nor leaves it idle while the
-/// next rows are still being put together.
+/// The same rows in groups of a size that does not hold a server up for long.
 fn cut<O: Operation>(config: &RedisConfig, operation: &O, groups: Vec<Group>) -> Vec<Group> {
     let mut pieces: Vec<Group> = Vec::with_capacity(groups.len());
     for Group { node, asking, load, alone, rows } in groups {

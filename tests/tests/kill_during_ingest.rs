@@ -9,6 +9,7 @@
 )]
 
 mod common;
+mod program;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -16,8 +17,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{contents, fstore, open};
+use common::{contents, open};
 use feature_core::{EntityKey, FeatureValue, OnlineStore};
+use program::fstore;
 
 const ENTITIES: u64 = 400;
 const ROWS: u64 = 24_000;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use store_testkit::servers::{RedisOptions, Server};
 
 fn main() -> ExitCode {
-    suite::run(|| async {
+    suite::run("redis", || async {
         let server = Server::start_redis(&RedisOptions::default()).await?;
         Ok((server.url().to_owned(), server.how().to_owned(), Box::new(server) as _))
     })

@@ -4,12 +4,11 @@ mod suite;
 
 use std::process::ExitCode;
 
-use store_testkit::servers::{RedisOptions, Server};
+use store_testkit::servers::{Server, Software};
 
 fn main() -> ExitCode {
-    suite::run(|| async {
-        let options = RedisOptions { program: "valkey-server".to_owned(), ..RedisOptions::default() };
-        let server = Server::start_redis(&options).await?;
+    suite::run("valkey", || async {
+        let server = Server::get(Software::Valkey).await?;
         Ok((server.url().to_owned(), server.how().to_owned(), Box::new(server) as _))
     })
 }

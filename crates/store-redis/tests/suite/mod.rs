@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 type Started = (String, String, Box<dyn Any + Send + Sync>);
 
 struct Own<S> {
+    name: &'static str,
     start: S,
     started: OnceCell<Result<Started, String>>,
 }
@@ -25,7 +26,7 @@ where
     F: Future<Output = Result<Started, String>> + Send,
 {
     fn name(&self) -> &'static str {
-        "redis"
+        self.name
     }
 
     fn server(&self) -> String {
@@ -38,11 +39,12 @@ where
     }
 }
 
-/// Runs the suite over servers that `start` starts when the first case runs.
-pub(crate) fn run<S, F>(start: S) -> ExitCode
+/// Runs the suite over servers that `start` starts when the first case runs; `name` is what
+/// `FSTORE_REQUIRE` calls them.
+pub(crate) fn run<S, F>(name: &'static str, start: S) -> ExitCode
 where
     S: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Started, String>> + Send + 'static,
 {
-    store_testkit::conformance(Own { start, started: OnceCell::new() })
+    store_testkit::conformance(Own { name, start, started: OnceCell::new() })
 }

@@ -21,12 +21,14 @@ use tempfile::TempDir;
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/feature-cli/demo");
 
 /// Every command, with what differs between stores left out. `{tenant}` is one of the run's own.
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "apply views.yaml",
     "views",
     "ingest flights.parquet --tenant {tenant} --view last_flight --timestamp time_hour",
     "ingest flights.parquet --tenant {tenant} --view last_flight --timestamp time_hour",
     "ingest planes.csv --tenant {tenant} --view airframe",
+    // These have no event time but the time of the run.
+    "purge --tenant {tenant} --view airframe --yes",
     "get --tenant {tenant} --view last_flight tailnum=N619AA tailnum=nobody --features dep_delay,dest",
     "put --tenant {tenant} --view notes id=1 text=first count=1 --timestamp 2020-01-02T00:00:00Z",
     "put --tenant {tenant} --view notes id=1 text=late --timestamp 2020-01-01T00:00:00Z",

@@ -1,5 +1,7 @@
 //! From the server's and the client's errors to the store's.
 
+use std::sync::Arc;
+
 use feature_core::{Error, ErrorKind};
 use redis::{RedisError, ServerError, ServerErrorKind};
 
@@ -224,8 +226,11 @@ pub(crate) fn from_client(error: RedisError, server: &str, sent: bool) -> Failur
 
 /// Whether the other side of an encrypted connection was refused, or refused this one.
 fn is_certificate(error: &RedisError) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    let tls = source.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    // The client keeps the cause in an `Arc`, which is what it gives as the source.
+    let shared = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let io = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
+    let tls = io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(
         tls,
         Some(

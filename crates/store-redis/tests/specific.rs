@@ -248,7 +248,7 @@ async fn several_ttls() -> Outcome {
 
 async fn large_batch() -> Outcome {
     let server = server().await?;
-    let store = open(server.url()).await?;
+    let store = open(&format!("{}?batch_chunk_bytes=1048576", server.url())).await?;
     let blob = vec![7u8; 300 << 10];
     let writes = (0..10).map(|number| Ok(FeatureWrite::new(entity(number)?, [("blob", blob.clone())])));
     let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;

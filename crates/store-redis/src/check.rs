@@ -33,6 +33,7 @@ impl Info {
 
 pub(crate) async fn check(router: &Arc<Router>) -> Result<Health, Failure> {
     let mut health = Health::default();
+    router.learn(Instant::now() + PATIENCE).await?;
     let mut records = 0;
     let primaries = router.primaries();
     for node in &primaries {

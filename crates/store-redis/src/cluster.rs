@@ -1,6 +1,6 @@
 //! Which node of a cluster owns which slot.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 
 use feature_core::ErrorKind;
 use futures::future::{FutureExt, select_ok};
@@ -52,6 +52,8 @@ pub(crate) struct Cluster {
     dialer: Arc<Dialer>,
     seeds: Vec<Arc<Node>>,
     map: RwLock<Arc<Map>>,
+    /// Nodes that others have named and the map does not have yet.
+    named: StdMutex<Vec<Arc<Node>>>,
     /// Held by whoever learns the map anew.
     learning: Mutex<()>,
 }
@@ -67,6 +69,7 @@ impl Cluster {
             dialer: Arc::clone(dialer),
             seeds: seeds.collect(),
             map: RwLock::default(),
+            named: StdMutex::default(),
             learning: Mutex::default(),
         }
     }
@@ -91,8 +94,18 @@ impl Cluster {
     /// The node at this address, to which another has sent a row.
     pub(crate) fn at(&self, host: &str, port: u16) -> Arc<Node> {
         let map = self.map();
-        let known = map.shards.iter().map(|shard| &shard.primary).find(|node| node.is_at(host, port));
-        known.map_or_else(|| Node::new(&self.dialer, host, port, Role::Primary), Arc::clone)
+        let mut named = self.named();
+        let mut known = map.shards.iter().map(|shard| &shard.primary).chain(&*named);
+        if let Some(node) = known.find(|node| node.is_at(host, port)) {
+            return Arc::clone(node);
+        }
+        let node = Node::new(&self.dialer, host, port, Role::Primary);
+        named.push(Arc::clone(&node));
+        node
+    }
+
+    fn named(&self) -> MutexGuard<'_, Vec<Arc<Node>>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn primaries(&self) -> Vec<Arc<Node>> {
@@ -117,6 +130,7 @@ impl Cluster {
         let asked = nodes.into_iter().map(|node| self.ask(node, &before, deadline).boxed());
         let (map, _) = select_ok(asked).await?;
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
+        self.named().clear();
         Ok(())
     }
 
@@ -153,13 +167,15 @@ impl Cluster {
 
     /// The node at this address in this role, with the connections that it has already.
     fn keep(&self, known: &Map, host: &str, port: u16, role: Role) -> Arc<Node> {
-        let known = known.nodes().find(|node| node.is_at(host, port) && node.role() == role);
+        let named = self.named();
+        let mut known = known.nodes().chain(&*named);
+        let known = known.find(|node| node.is_at(host, port) && node.role() == role);
         known.map_or_else(|| Node::new(&self.dialer, host, port, role), Arc::clone)
     }
 
     pub(crate) fn end(&self) {
         let map = self.map();
-        map.nodes().chain(&self.seeds).for_each(|node| node.end());
+        map.nodes().chain(&self.seeds).chain(&*self.named()).for_each(|node| node.end());
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) struct Sentinel {
     service_name: String,
     sentinels: Vec<Arc<Node>>,
     found: Mutex<Found>,
-    learning: tokio::sync::Mutex<()>,
+    /// When the Sentinels last answered. Held by whoever asks them.
+    learned: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Default)]
@@ -38,7 +39,7 @@ impl Sentinel {
             service_name: config.service_name.clone(),
             sentinels: sentinels.collect(),
             found: Mutex::default(),
-            learning: tokio::sync::Mutex::default(),
+            learned: tokio::sync::Mutex::default(),
         }
     }
 
@@ -60,12 +61,17 @@ impl Sentinel {
         fastrand::choice(&found.replicas).or(found.primary.as_ref()).cloned()
     }
 
-    /// Asks where the primary and, where reads go to replicas, the replicas are.
+    /// Asks where the primary and the replicas are. Who comes while another does so waits for that.
     pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
-        let _learning = self.learning.lock().await;
+        let since = Instant::now();
+        let mut learned = self.learned.lock().await;
+        if learned.is_some_and(|learned| learned > since) {
+            return Ok(());
+        }
         let asked = self.sentinels.iter().map(|sentinel| self.ask(sentinel, deadline).boxed());
         let (found, _) = select_ok(asked).await?;
         *self.found() = found;
+        *learned = Some(Instant::now());
         Ok(())
     }
 

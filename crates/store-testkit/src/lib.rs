@@ -49,6 +49,7 @@ mod server_tests;
 pub mod servers;
 pub mod storm;
 mod suite;
+mod unhurried;
 
 pub use async_trait::async_trait;
 pub use broken::{BrokenStore, Flaw};

@@ -1,25 +1,159 @@
-//! Aerospike servers as processes.
+//! Aerospike servers as processes, alone and in clusters.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
+/// The namespace of every server that is started here.
+const NAMESPACE: &str = "features";
+/// The largest cluster that can be started.
+const MAX_NODES: usize = 8;
+/// How long an answer may take, and how often a cluster is asked for its state.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long a cluster may take to come together.
+const FORMED_WITHIN: Duration = Duration::from_secs(60);
+const FLUSH_MILLIS: u64 = 100;
+/// Version 2, type 1: questions in text, for a protocol whose other messages are binary.
+const INFO: u64 = 2 << 56 | 1 << 48;
+
+/// How an Aerospike server of one's own is to run, as a process of this machine. It has a namespace
+/// `features`.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), String> {
+/// use store_testkit::servers::{AerospikeOptions, Server};
+///
+/// let no_ttl = AerospikeOptions::default().with(["nsup-period 0"]);
+/// let server = Server::start_aerospike(&no_ttl).await?;
+/// server.info("set-config:context=service;batch-max-requests=10").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AerospikeOptions {
+    /// Whether records are kept in a file, so that they survive the server's end. They are there a tenth
+    /// of a second after they are acknowledged; a server that is killed loses what is younger. (To write
+    /// them before is for the Enterprise edition.)
+    pub persistent: bool,
+    /// Lines of the namespace's configuration. They come after `nsup-period 1`, which one of them may
+    /// replace.
+    pub namespace: Vec<String>,
+}
+
+impl AerospikeOptions {
+    /// How long after it is acknowledged a record is in the file.
+    pub const fn flushed_after(&self) -> Duration {
+        Duration::from_millis(FLUSH_MILLIS)
+    }
+
+    /// Adds lines to the namespace's configuration: `max-record-size 128K`, say.
+    #[must_use]
+    pub fn with<'a>(mut self, lines: impl IntoIterator<Item = &'a str>) -> Self {
+        self.namespace.extend(lines.into_iter().map(str::to_owned));
+        self
+    }
+}
+
+/// What tells one server of a cluster from another.
+struct Place<'a> {
+    /// From 1.
+    number: usize,
+    service: u16,
+    fabric: u16,
+    /// The ports that servers hear each other on, of all of them.
+    heartbeats: &'a [u16],
+}
+
 impl Server {
-    pub(super) async fn start_aerospike() -> Result<Self, String> {
+    /// Starts an Aerospike server of one's own, as a process. It can be killed, started again and paused.
+    ///
+    /// # Errors
+    /// Why it cannot be had: no `asd` on the `PATH`, or what its log says.
+    pub async fn start_aerospike(options: &AerospikeOptions) -> Result<Self, String> {
+        let [service, fabric, heartbeat] = free_ports()?;
+        Self::start_aerospike_at(&Place { number: 1, service, fabric, heartbeats: &[heartbeat] }, options)
+            .await
+    }
+
+    async fn start_aerospike_at(place: &Place<'_>, options: &AerospikeOptions) -> Result<Self, String> {
         let facts = Software::Aerospike.facts();
         let program = program(facts.program)?;
         let folder = folder()?;
-        let [service, fabric, heartbeat] = free_ports()?;
         let failed = |e| format!("the server's folder cannot be filled: {e}");
         for part in ["smd", "usr/udf/lua"] {
             fs::create_dir_all(folder.path().join(part)).map_err(failed)?;
         }
-        let path = folder.path().display();
-        // The server reads its configuration line by line.
-        let configuration = format!(
-            "service {{
+        let file = folder.path().join("aerospike.conf");
+        fs::write(&file, configuration(place, options, folder.path())).map_err(failed)?;
+        let arguments =
+            vec!["--foreground".to_owned(), "--config-file".to_owned(), file.display().to_string()];
+        let launch = Launch { program, arguments, ready: facts.ready, folder };
+        let how = launch.how();
+        let held = Held::Process(launch.start().await?);
+        Ok(Self { url: format!("{}://127.0.0.1:{}/{NAMESPACE}", facts.scheme, place.service), how, held })
+    }
+
+    /// Asks an Aerospike server something, or gives it an order, in the words of its info protocol:
+    /// `namespace/features`, `set-config:context=service;batch-max-requests=10`.
+    ///
+    /// # Errors
+    /// What the server answers as an error; no connection.
+    pub async fn info(&self, command: &str) -> Result<String, String> {
+        let failed = |e: &dyn std::fmt::Display| format!("`{command}` was not answered: {e}");
+        let port = self.port().ok_or_else(|| failed(&"the server's address names no port"))?;
+        let ask = async {
+            let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+            socket.write_u64(INFO | (command.len() as u64 + 1)).await?;
+            socket.write_all(format!("{command}\n").as_bytes()).await?;
+            let length = socket.read_u64().await? & 0xffff_ffff_ffff;
+            let mut answer = String::new();
+            socket.take(length).read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = timeout(PATIENCE, ask).await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        // The question is repeated before the answer.
+        let answer = answer.trim_end().trim_start_matches(command).trim_start().to_owned();
+        let word = answer.split([':', '=', ';']).next().unwrap_or_default();
+        let is_error = ["error", "fail"].iter().any(|error| word.eq_ignore_ascii_case(error));
+        if is_error { Err(failed(&answer)) } else { Ok(answer) }
+    }
+}
+
+/// The server reads its configuration line by line.
+fn configuration(place: &Place<'_>, options: &AerospikeOptions, folder: &Path) -> String {
+    let Place { number, service, fabric, heartbeats } = place;
+    let path = folder.display();
+    let heartbeat = heartbeats[number - 1];
+    let seeds: Vec<String> =
+        heartbeats.iter().map(|port| format!("        mesh-seed-address-port 127.0.0.1 {port}")).collect();
+    // Every part of the data is on two servers, where there are two.
+    let replicas = heartbeats.len().min(2);
+    let mut lines = vec!["nsup-period 1".to_owned()];
+    for line in &options.namespace {
+        let name = line.split_whitespace().next();
+        lines.retain(|other| other.split_whitespace().next() != name);
+        lines.push(line.clone());
+    }
+    let storage = if options.persistent {
+        format!(
+            "device {{\n        file {path}/data\n        filesize 1G\n        flush-max-ms {FLUSH_MILLIS}"
+        )
+    } else {
+        "memory {\n        data-size 1G".to_owned()
+    };
+    format!(
+        "service {{
     cluster-name fstore
+    node-id a{number}
     proto-fd-max 1024
     work-directory {path}
 }}
@@ -44,26 +178,103 @@ network {{
         mode mesh
         address 127.0.0.1
         port {heartbeat}
+{seeds}
         interval 150
         timeout 10
     }}
 }}
-namespace features {{
-    replication-factor 1
-    nsup-period 1
-    storage-engine memory {{
-        data-size 1G
+namespace {NAMESPACE} {{
+    replication-factor {replicas}
+    {lines}
+    storage-engine {storage}
     }}
 }}
-"
-        );
-        let file = folder.path().join("aerospike.conf");
-        fs::write(&file, configuration).map_err(failed)?;
-        let arguments =
-            vec!["--foreground".to_owned(), "--config-file".to_owned(), file.display().to_string()];
-        let launch = Launch { program, arguments, ready: facts.ready, folder };
-        let how = launch.how();
-        let held = Held::Process(launch.start().await?);
-        Ok(Self { url: format!("{}://127.0.0.1:{service}", facts.scheme), how, held })
+",
+        seeds = seeds.join("\n"),
+        lines = lines.join("\n    "),
+    )
+}
+
+/// An Aerospike cluster whose servers are processes of this machine, with every record on two of them. A
+/// server that stays silent for a second and a half is taken for dead.
+pub struct AerospikeCluster {
+    nodes: Vec<Server>,
+}
+
+impl AerospikeCluster {
+    /// Starts a cluster of so many servers.
+    ///
+    /// # Errors
+    /// No `asd` on the `PATH`; why a server does not start or the cluster does not come together.
+    pub async fn start(nodes: usize) -> Result<Self, String> {
+        Self::start_with(nodes, &AerospikeOptions::default()).await
+    }
+
+    /// The same with options for every server.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_with(nodes: usize, options: &AerospikeOptions) -> Result<Self, String> {
+        if nodes == 0 || nodes > MAX_NODES {
+            return Err(format!("a cluster has 1 to {MAX_NODES} servers, not {nodes}"));
+        }
+        let ports: [u16; 3 * MAX_NODES] = free_ports()?;
+        let heartbeats = &ports[..nodes];
+        let start = |number: usize| {
+            let (service, fabric) = (ports[MAX_NODES + number], ports[2 * MAX_NODES + number]);
+            async move {
+                let place = Place { number: number + 1, service, fabric, heartbeats };
+                Server::start_aerospike_at(&place, options).await
+            }
+        };
+        let cluster = Self { nodes: try_join_all((0..nodes).map(start)).await? };
+        cluster.wait_until_whole(FORMED_WITHIN).await?;
+        Ok(cluster)
+    }
+
+    /// Waits until every server runs, knows all others, and has the data that it should have.
+    ///
+    /// # Errors
+    /// It took longer. Says what is missing.
+    pub async fn wait_until_whole(&self, within: Duration) -> Result<(), String> {
+        let start = Instant::now();
+        let command = format!("cluster-stable:size={};ignore-migrations=false", self.nodes.len());
+        loop {
+            let answers = try_join_all(self.nodes.iter().map(|node| node.info(&command))).await;
+            let missing = match answers {
+                // All name the same state of the cluster.
+                Ok(keys) if keys.windows(2).all(|pair| pair[0] == pair[1]) => return Ok(()),
+                Ok(keys) => format!("the servers see clusters of their own: {}", keys.join(", ")),
+                Err(error) => error,
+            };
+            if start.elapsed() > within {
+                return Err(format!("the cluster is not whole after {within:?}: {missing}"));
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// The servers.
+    pub fn nodes(&self) -> &[Server] {
+        &self.nodes
+    }
+
+    /// `aerospike://` with all servers.
+    pub fn url(&self) -> String {
+        let ports = self.nodes.iter().filter_map(Server::port);
+        let hosts: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("aerospike://{}/{NAMESPACE}", hosts.join(","))
+    }
+
+    /// How the servers were got, for people.
+    pub fn how(&self) -> String {
+        format!("cluster of {}: {}", self.nodes.len(), self.nodes[0].how())
+    }
+
+    /// Ends the servers, and returns when they are gone.
+    pub async fn stop(self) {
+        for node in self.nodes {
+            node.stop().await;
+        }
     }
 }

@@ -35,6 +35,7 @@ use std::sync::{Arc, LazyLock};
 use feature_core::StoreUrl;
 use tokio::sync::Mutex;
 
+pub use aerospike::{AerospikeCluster, AerospikeOptions};
 pub use cluster::RedisCluster;
 pub use process::{describe, program};
 pub use redis::RedisOptions;
@@ -105,7 +106,8 @@ impl Software {
                 image_variable: "FSTORE_TEST_AEROSPIKE_IMAGE",
                 images: ["fstore-aerospike:local", "aerospike/aerospike-server:latest"],
                 program: "asd",
-                ready: "soon there will be cake!",
+                // It takes connections a little earlier, but has no data to offer before.
+                ready: "rebalanced: expected-migrations",
             },
         }
     }
@@ -202,7 +204,7 @@ impl Server {
                     let program = facts.program.to_owned();
                     Self::start_redis(&RedisOptions { program, ..RedisOptions::default() }).await
                 }
-                Software::Aerospike => Self::start_aerospike().await,
+                Software::Aerospike => Self::start_aerospike(&AerospikeOptions::default()).await,
             },
         }
     }

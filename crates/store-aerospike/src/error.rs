@@ -1,0 +1,131 @@
+//! From the client's errors, and the server's codes in them, to the store's.
+
+use aerospike::{ErrorKind as Native, ResultCode};
+use feature_core::{Error, ErrorKind};
+
+pub(crate) const BACKEND: &str = "aerospike";
+
+/// What an error means. `namespace` is the one it happened in.
+pub(crate) fn from_client(error: &aerospike::Error, namespace: &str) -> Error {
+    let (kind, message) = match error.server_result_code() {
+        Some(code) => from_code(code, error, namespace),
+        None => from_kind(error),
+    };
+    Error::new(kind, message).with_in_doubt(error.in_doubt()).with_backend(BACKEND).with_source(error.clone())
+}
+
+fn from_code(code: ResultCode, error: &aerospike::Error, namespace: &str) -> (ErrorKind, String) {
+    use ErrorKind as K;
+    use ResultCode as C;
+    let ns = format!("the namespace `{namespace}`");
+    let text = error.base_message();
+    match code {
+        C::ServerMemError => (
+            K::Throttled,
+            format!("{ns} takes no writes (stop-writes): it is full; let records expire, or give it more memory or disk"),
+        ),
+        C::DeviceOverload => (
+            K::Throttled,
+            format!("the storage of {ns} does not keep up with the writes; slow down, or give it faster disks"),
+        ),
+        C::KeyBusy | C::XdrKeyBusy => {
+            (K::Throttled, "too many calls wait for this one record; spread the load, or slow down".to_owned())
+        }
+        C::BatchQueuesFull | C::QueryQueueFull => {
+            (K::Throttled, "the server has too many requests waiting; slow down".to_owned())
+        }
+        C::QuotaExceeded => (K::Throttled, "the user's quota of calls is used up; slow down, or raise it".to_owned()),
+        C::Timeout | C::QueryTimeout => {
+            (K::DeadlineExceeded, "the server ran out of time before it was done".to_owned())
+        }
+        C::PartitionUnavailable | C::ClusterKeyMismatch | C::ScanAbort | C::QueryAborted | C::QueryNetioErr => {
+            (K::Unavailable, format!("a part of {ns} has no server just now: {text}"))
+        }
+        C::RecordTooBig => (
+            K::LimitExceeded,
+            format!("the record is larger than {ns} allows; send less, or raise its max-record-size"),
+        ),
+        C::BatchMaxRequestsExceeded => (
+            K::LimitExceeded,
+            "the request has more rows than the server's batch-max-requests; lower batch_rows, or raise that limit"
+                .to_owned(),
+        ),
+        C::InvalidNamespace => (
+            K::NotConfigured,
+            format!("{ns} does not exist on the server; add it to the configuration, or name another"),
+        ),
+        C::FailForbidden => (
+            K::NotConfigured,
+            format!("{ns} forbids the call; see its stop-writes, truncation and nsup settings"),
+        ),
+        C::AlwaysForbidden => (K::NotConfigured, format!("the configuration of {ns} rules the call out: {text}")),
+        C::BatchDisabled => (K::NotConfigured, "the server has batches switched off; switch them on".to_owned()),
+        C::SecurityNotEnabled | C::SecurityNotSupported | C::SecuritySchemeNotSupported => (
+            K::NotConfigured,
+            "the server knows no users: leave out user and password, or enable its security".to_owned(),
+        ),
+        C::UnsupportedFeature | C::EnterpriseOnly => {
+            (K::Unsupported, format!("this server, or its edition, cannot do that: {text}"))
+        }
+        C::NotAuthenticated
+        | C::InvalidUser
+        | C::InvalidPassword
+        | C::InvalidCredential
+        | C::ExpiredPassword
+        | C::ForbiddenPassword
+        | C::ExpiredSession => {
+            (K::Unauthenticated, format!("the server does not accept the user or the password: {text}"))
+        }
+        C::RoleViolation | C::NotAllowlisted => {
+            (K::PermissionDenied, format!("the user lacks a right: {text}; grant it"))
+        }
+        _ => (K::Internal, format!("the server answers with code {}: {text}", u8::from(code))),
+    }
+}
+
+fn from_kind(error: &aerospike::Error) -> (ErrorKind, String) {
+    use ErrorKind as K;
+    let text = error.base_message();
+    // After the last of several attempts the client says "timeout"; what happened in them is the cause.
+    let mut chain = std::iter::successors(Some(error), |error| error.cause());
+    let cause = chain.find(|error| !matches!(error.kind(), Native::Timeout | Native::Client));
+    match cause.map(|cause| (cause.kind(), cause.base_message())) {
+        None if error.is_client_timeout() => (K::DeadlineExceeded, format!("no answer in time: {text}")),
+        Some((
+            Native::Connection | Native::Io(_) | Native::InvalidNode | Native::ConnectionPoolEmpty,
+            text,
+        )) => (K::Unavailable, format!("the cluster cannot be reached: {text}")),
+        Some((Native::MaxErrorRate, text)) => {
+            (K::Unavailable, format!("a server failed too often and is left alone for a moment: {text}"))
+        }
+        Some((Native::NoMoreConnections, _)) => (
+            K::Throttled,
+            "all connections to the server are in use; slow down, or raise max_connections".to_owned(),
+        ),
+        Some((Native::InvalidNamespace, text)) => (
+            K::NotConfigured,
+            format!("{text}; add the namespace to the servers' configuration, or name another"),
+        ),
+        Some((Native::InvalidArgument, text)) => (K::InvalidArgument, text),
+        Some((Native::StreamTerminated, text)) => (K::Unavailable, text),
+        _ => (K::Internal, format!("the client gave up: {text}")),
+    }
+}
+
+/// The store was closed.
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store is closed; connect again")
+        .with_retryable(false)
+        .with_backend(BACKEND)
+}
+
+/// A call ran out of time.
+pub(crate) fn out_of_time() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the call's deadline passed before the server answered")
+        .with_backend(BACKEND)
+}
+
+/// The server left a row of a batch without a word.
+pub(crate) fn unanswered() -> Error {
+    Error::new(ErrorKind::Unavailable, "the server gave no answer for the row").with_backend(BACKEND)
+}

@@ -12,6 +12,7 @@ mod program;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use program::fstore;
 use store_testkit::servers::Server;
@@ -81,14 +82,23 @@ fn compare(url: &str) {
     }
 }
 
-#[tokio::test]
-async fn redis_does_what_the_embedded_store_does() {
-    match Server::redis().await {
+async fn on(name: &str, server: Result<Arc<Server>, String>) {
+    match server {
         Ok(server) => compare(server.url()),
-        Err(why) if std::env::var("FSTORE_REQUIRE").is_ok_and(|list| list.contains("redis")) => {
+        Err(why) if std::env::var("FSTORE_REQUIRE").is_ok_and(|list| list.contains(name)) => {
             panic!("{why}")
         }
         Err(why) => println!("skipped: {why}"),
     }
     store_testkit::servers::stop_all().await;
+}
+
+#[tokio::test]
+async fn redis_does_what_the_embedded_store_does() {
+    on("redis", Server::redis().await).await;
+}
+
+#[tokio::test]
+async fn aerospike_does_what_the_embedded_store_does() {
+    on("aerospike", Server::aerospike().await).await;
 }

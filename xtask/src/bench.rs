@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use crate::process::{Result, cargo, run as run_program};
 
 /// Name, package and target of each benchmark.
-const KNOWN: [(&str, &str, &str); 4] = [
+const KNOWN: [(&str, &str, &str); 5] = [
+    ("aerospike", "store-aerospike", "throughput"),
     ("codec", "store-testkit", "codec"),
     ("embedded", "store-embedded", "throughput"),
     ("ingest", "feature-cli", "ingest"),

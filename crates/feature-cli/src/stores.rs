@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
 use futures::future::BoxFuture;
+use store_aerospike::{AerospikeConfig, AerospikeOnlineStore};
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
 use store_redis::{RedisConfig, RedisOnlineStore};
 
@@ -27,6 +28,7 @@ const SCHEMES: &[(&str, &str, Connect)] = &[
     ("embedded", "embedded:features.redb", |url, missing, clock| {
         Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
     }),
+    ("aerospike", "aerospike://localhost:3000/features", aerospike),
     ("redis", "redis://localhost:6379", redis),
     ("rediss", "rediss://user:password@host:6379", redis),
     ("redis-cluster", "redis-cluster://host:6379,host2:6379", redis),
@@ -68,6 +70,14 @@ fn embedded(url: &StoreUrl, missing: Missing, clock: Arc<dyn Clock>) -> Result<E
 }
 
 /// A server has its records or it has not: there is nothing to make.
+fn aerospike<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
+    Box::pin(async move {
+        let config = AerospikeConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
+        Ok(Arc::new(AerospikeOnlineStore::connect(config).await?) as _)
+    })
+}
+
+/// The same.
 fn redis<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
     Box::pin(async move {
         let config = RedisConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;

@@ -129,3 +129,40 @@ pub(crate) fn out_of_time() -> Error {
 pub(crate) fn unanswered() -> Error {
     Error::new(ErrorKind::Unavailable, "the server gave no answer for the row").with_backend(BACKEND)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_says_what_to_do() {
+        use ErrorKind as K;
+        use ResultCode as C;
+        let native = aerospike::Error::client_error("because");
+        for (code, kind, words) in [
+            (C::ServerMemError, K::Throttled, "stop-writes"),
+            (C::DeviceOverload, K::Throttled, "slow down"),
+            (C::KeyBusy, K::Throttled, "this one record"),
+            (C::BatchQueuesFull, K::Throttled, "slow down"),
+            (C::QuotaExceeded, K::Throttled, "quota"),
+            (C::Timeout, K::DeadlineExceeded, "ran out of time"),
+            (C::PartitionUnavailable, K::Unavailable, "`ns`"),
+            (C::RecordTooBig, K::LimitExceeded, "max-record-size"),
+            (C::BatchMaxRequestsExceeded, K::LimitExceeded, "batch_rows"),
+            (C::InvalidNamespace, K::NotConfigured, "`ns` does not exist"),
+            (C::FailForbidden, K::NotConfigured, "forbids"),
+            (C::BatchDisabled, K::NotConfigured, "switch them on"),
+            (C::SecurityNotEnabled, K::NotConfigured, "leave out user"),
+            (C::EnterpriseOnly, K::Unsupported, "edition"),
+            (C::InvalidCredential, K::Unauthenticated, "password"),
+            (C::RoleViolation, K::PermissionDenied, "grant"),
+            (C::BinTypeError, K::Internal, "code 12"),
+        ] {
+            let (found, message) = from_code(code, &native, "ns");
+            assert_eq!(found, kind, "{code:?}");
+            assert!(message.contains(words), "{code:?}: {message}");
+        }
+        let error = from_client(&aerospike::Error::invalid_argument("a bad key"), "ns");
+        assert_eq!((error.kind(), error.in_doubt()), (K::InvalidArgument, false), "{error}");
+    }
+}

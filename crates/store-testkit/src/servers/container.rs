@@ -35,7 +35,7 @@ pub(super) async fn start(facts: &Facts) -> Result<(Container, u16, String), Str
     let port = ContainerPort::Tcp(facts.port);
     let request = GenericImage::new(name, tag)
         .with_exposed_port(port)
-        .with_wait_for(WaitFor::message_on_stdout(facts.ready))
+        .with_wait_for(WaitFor::message_on_either_std(facts.ready))
         .with_startup_timeout(PATIENCE)
         .with_env_var("NAMESPACE", "features")
         .with_env_var("DEFAULT_TTL", "0")

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 
 use feature_core::ErrorKind;
 use futures::future::{FutureExt, select_ok};
-use redis::{Pipeline, Value};
+use redis::{Cmd, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::connect::{Dialer, Node, Role};
-use crate::error::{Failure, Next, from_server};
+use crate::error::{Failure, Next};
 
 /// Slots of a cluster; a constant of Redis.
 const SLOTS: usize = 16_384;
@@ -135,12 +135,10 @@ impl Cluster {
     }
 
     async fn ask(&self, node: Arc<Node>, known: &Map, deadline: Instant) -> Result<Map, Failure> {
-        let mut question = Pipeline::new();
-        question.cmd("CLUSTER").arg("SLOTS");
-        let reply = node.send(&question, deadline).await?.pop();
-        let ranges = match reply {
-            Some(Value::Array(ranges)) => ranges,
-            Some(Value::ServerError(error)) => return Err(from_server(&error, &node.name)),
+        let mut question = Cmd::new();
+        question.arg("CLUSTER").arg("SLOTS");
+        let ranges = match node.ask(question, deadline).await? {
+            Value::Array(ranges) => ranges,
             _ => Vec::new(),
         };
         let mut map = Map { shards: Vec::new(), owners: vec![None; SLOTS] };

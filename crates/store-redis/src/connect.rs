@@ -13,13 +13,13 @@ use futures::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, Pipeline,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
     RedisConnectionInfo, TlsCertificates, Value,
 };
 use tokio::time::Instant;
 
 use crate::config::{RedisConfig, TlsConfig};
-use crate::error::{BACKEND, Failure, Next, from_client};
+use crate::error::{BACKEND, Failure, Next, from_client, from_server};
 
 /// After a connection could not be made nobody tries again for so long: what waits fails at once.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -309,6 +309,17 @@ impl Node {
         link.discard(&connection);
         let message = format!("{}: {} replies to {count} commands; report it", self.name, replies.len());
         Err(Failure { in_doubt: true, ..Failure::new(ErrorKind::Internal, message, Next::Fail) })
+    }
+
+    /// Sends one command. An error reply is a failure.
+    pub(crate) async fn ask(&self, command: Cmd, deadline: Instant) -> Result<Value, Failure> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.add_command(command);
+        match self.send(&pipeline, deadline).await?.pop() {
+            Some(Value::ServerError(error)) => Err(from_server(&error, &self.name)),
+            Some(reply) => Ok(reply),
+            None => Err(Failure::garbled(&self.name)),
+        }
     }
 
     /// Gives up every connection, so that the next request makes one anew.

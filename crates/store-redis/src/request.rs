@@ -159,12 +159,12 @@ impl Progress {
         self.load = failure.next == Next::Load;
         self.alone = failure.next == Next::Alone;
         let at_once = self.at_once < AT_ONCE;
-        let step = match &failure.next.clone() {
+        let step = match failure.next.clone() {
             Next::Fail => Step::Fail,
             Next::Load | Next::Alone if at_once => Step::AtOnce,
             Next::Moved(host, port) | Next::Ask(host, port) if at_once => {
                 let asking = matches!(failure.next, Next::Ask(..));
-                match router.at(host, *port) {
+                match router.at(&host, port) {
                     Some(node) => {
                         self.target = Some((node, asking));
                         if !asking {

@@ -67,7 +67,7 @@ impl Walk {
         };
         let mut scan = Cmd::new();
         scan.arg("SCAN").arg(self.cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(PAGE);
-        let reply = one(&node, scan).await?;
+        let reply = node.ask(scan, Instant::now() + PATIENCE).await?;
         let (cursor, keys) = read_page(reply).ok_or_else(|| Failure::garbled(&node.name))?;
         self.cursor = cursor;
         if cursor == 0 {
@@ -88,7 +88,7 @@ impl Walk {
         for node in self.router.primaries() {
             let mut question = Cmd::new();
             question.arg("CLUSTER").arg("NODES");
-            let nodes = match one(&node, question).await? {
+            let nodes = match node.ask(question, Instant::now() + PATIENCE).await? {
                 Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
                 Value::VerbatimString { text, .. } => text,
                 _ => return Err(Failure::garbled(&node.name)),
@@ -135,17 +135,6 @@ fn read_page(reply: Value) -> Option<(u64, Vec<Vec<u8>>)> {
     };
     let cursor = std::str::from_utf8(&cursor).ok()?.parse().ok()?;
     Some((cursor, keys.into_iter().map(key).collect::<Option<_>>()?))
-}
-
-/// The reply to one command.
-async fn one(node: &Node, command: Cmd) -> Result<Value, Failure> {
-    let mut pipeline = Pipeline::with_capacity(1);
-    pipeline.add_command(command);
-    match node.send(&pipeline, Instant::now() + PATIENCE).await?.pop() {
-        Some(Value::ServerError(error)) => Err(from_server(&error, &node.name)),
-        Some(reply) => Ok(reply),
-        None => Err(Failure::garbled(&node.name)),
-    }
 }
 
 pub(crate) fn scan(router: &Arc<Router>, scope: &Scope) -> BoxStream<'static, Row> {

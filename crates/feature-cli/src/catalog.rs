@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use feature_core::{
-    Clock, EntityKey, Error, FeatureRow, FeatureView, Features, OnlineStore, OnlineStoreBackend, Scope,
-    WriteOutcome,
+    Clock, EntityKey, Error, FeatureRow, FeatureView, Features, OnlineStore, OnlineStoreBackend,
+    SYSTEM_TENANT, Scope, WriteOutcome,
 };
 use futures::TryStreamExt;
 
 use crate::exit::Result;
 
-/// The tenant that no data command may name.
-pub(crate) const CATALOG_TENANT: &str = "__fstore__";
 const CATALOG_VIEW: &str = "feature_views";
 const DEFINITION: &str = "definition";
 
@@ -29,14 +27,14 @@ impl Catalog {
     /// One view, if it is declared. One read, unlike [`all`](Self::all).
     pub(crate) async fn view(&self, name: &str) -> Result<Option<FeatureView>> {
         let row =
-            self.0.read_features(CATALOG_TENANT, CATALOG_VIEW, &key(name)?, Some(&[DEFINITION])).await?;
+            self.0.read_features(SYSTEM_TENANT, CATALOG_VIEW, &key(name)?, Some(&[DEFINITION])).await?;
         row.map(|row| view_of(&row)).transpose()
     }
 
     /// Every declared view, by name.
     pub(crate) async fn all(&self) -> Result<BTreeMap<String, FeatureView>> {
         let mut views = BTreeMap::new();
-        let mut rows = self.0.scan(&Scope::view(CATALOG_TENANT, CATALOG_VIEW)?);
+        let mut rows = self.0.scan(&Scope::view(SYSTEM_TENANT, CATALOG_VIEW)?);
         while let Some((_, row)) = rows.try_next().await? {
             let view = view_of(&row)?;
             views.insert(view.name.clone(), view);
@@ -52,7 +50,7 @@ impl Catalog {
         let features = Features::from([(DEFINITION, definition)]);
         let outcome = self
             .0
-            .write_features(CATALOG_TENANT, CATALOG_VIEW, &key(&view.name)?, features, None, None)
+            .write_features(SYSTEM_TENANT, CATALOG_VIEW, &key(&view.name)?, features, None, None)
             .await?;
         match outcome {
             WriteOutcome::Applied => Ok(()),

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use feature_core::{EntityKey, Timestamp, Ttl, parse_duration};
+use feature_core::{EntityKey, SYSTEM_TENANT, Timestamp, Ttl, parse_duration};
 
-use crate::catalog::CATALOG_TENANT;
 use crate::exit;
 
 /// An online feature store: typed features by tenant, feature view and entity.
@@ -276,7 +275,7 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 fn tenant(text: &str) -> Result<String, String> {
-    if text == CATALOG_TENANT {
+    if text == SYSTEM_TENANT {
         return Err("it is reserved for the store's own records; see `fstore views`".to_owned());
     }
     name(text)

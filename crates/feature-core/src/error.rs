@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The result of every fallible call in this workspace.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -87,6 +88,7 @@ struct Inner {
     message: String,
     retryable: bool,
     in_doubt: bool,
+    retry_after: Option<Duration>,
     operation: Option<&'static str>,
     backend: Option<&'static str>,
     key: Option<String>,
@@ -101,6 +103,7 @@ impl Error {
             message: message.into(),
             retryable: kind.is_transient(),
             in_doubt: false,
+            retry_after: None,
             operation: None,
             backend: None,
             key: None,
@@ -134,6 +137,13 @@ impl Error {
     #[must_use]
     pub fn with_in_doubt(mut self, in_doubt: bool) -> Self {
         self.0.in_doubt = in_doubt;
+        self
+    }
+
+    /// Says after what time the same call is likely to succeed.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
+        self.0.retry_after = Some(retry_after);
         self
     }
 
@@ -184,6 +194,11 @@ impl Error {
     /// so it is safe to send such a write again.
     pub fn in_doubt(&self) -> bool {
         self.0.in_doubt
+    }
+
+    /// After what time the same call is likely to succeed, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// The operation that failed.

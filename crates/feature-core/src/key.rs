@@ -8,6 +8,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::escape::{escape_into, unescape};
 
+/// The tenant of what the software itself keeps in a store, such as declared views. No data belongs there.
+pub const SYSTEM_TENANT: &str = "__fstore__";
+
 /// What must not appear as such in a tenant's or view's name inside a key.
 const NAME_SEPARATORS: &[u8] = b":{}";
 /// What must not appear as such in a join key's name.

@@ -22,7 +22,7 @@ pub use backend::{
 pub use error::{Error, ErrorKind, Result};
 pub use escape::{escape_into, unescape};
 pub use features::Features;
-pub use key::{EntityKey, EntityKeyBuilder, EntityValue, RecordKey, Scope, ViewKey};
+pub use key::{EntityKey, EntityKeyBuilder, EntityValue, RecordKey, SYSTEM_TENANT, Scope, ViewKey};
 pub use merge::merge;
 pub use record::{
     FeatureNames, MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::{
-    Clock, OnlineStore, OnlineStoreBackend, PurgeProgress, Record, RecordHeader, Scope, SystemClock,
+    Clock, OnlineStore, OnlineStoreBackend, PurgeProgress, Record, RecordHeader, SYSTEM_TENANT, Scope,
+    SystemClock,
 };
 use futures::StreamExt;
 use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::Open;
-use crate::catalog::CATALOG_TENANT;
 use crate::cli::{CheckArgs, PurgeArgs};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
@@ -85,7 +85,7 @@ pub(super) async fn stats(open: &Open, tenant: Option<&str>, output: &mut Output
                 continue;
             }
         };
-        if key.view().tenant() == CATALOG_TENANT {
+        if key.view().tenant() == SYSTEM_TENANT {
             continue;
         }
         let place = (key.view().tenant().to_owned(), key.view().view().to_owned());

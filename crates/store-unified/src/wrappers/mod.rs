@@ -1,0 +1,7 @@
+//! Backends that wrap backends. Each does one thing, works over any store, and passes the conformance suite.
+
+mod foreign;
+mod routed;
+mod rows;
+
+pub use routed::{Pattern, Route, Routed};

@@ -7,8 +7,9 @@ use std::fmt::Write;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Suite {
     name: String,
-    backend: String,
-    server: String,
+    /// The backends that it says it has tested, mostly one, and how it got their servers.
+    backends: Vec<String>,
+    servers: Vec<String>,
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -47,8 +48,12 @@ impl Suites {
         let Some(suite) = self.suites.last_mut() else { return };
         if let Some((backend, server)) = line.strip_prefix("suite: ").and_then(|rest| rest.split_once(" | "))
         {
-            suite.backend = backend.trim().to_owned();
-            suite.server = server.trim().to_owned();
+            for (list, item) in [(&mut suite.backends, backend), (&mut suite.servers, server)] {
+                let item = item.trim().to_owned();
+                if !list.contains(&item) {
+                    list.push(item);
+                }
+            }
         } else if let Some(counts) = line.strip_prefix("test result: ") {
             suite.finished = true;
             // The doctests of a crate may come in several runs.
@@ -90,13 +95,13 @@ impl Suites {
     /// The table, of those suites that had anything to run.
     pub(crate) fn table(&self) -> String {
         let header = ["suite", "backend", "server", "passed", "failed", "ignored", "why"].map(str::to_owned);
-        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let or_dash = |items: &[String]| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
         let row = |suite: &Suite| {
             let reasons = suite.reasons.iter().map(|(reason, times)| format!("{times}: {reason}"));
             [
                 suite.name.clone(),
-                or_dash(&suite.backend),
-                or_dash(&suite.server),
+                or_dash(&suite.backends),
+                or_dash(&suite.servers),
                 suite.passed.to_string(),
                 suite.failed.to_string(),
                 suite.ignored.to_string(),
@@ -190,6 +195,27 @@ suite                  backend  server                        passed  failed  ig
 feature-core unit      -        -                                  1       1        1  1: needs a disk
 store-x conformance    redis    container fstore-redis:local      20       0        3  2: no server; 1: no reason given
 feature-core doctests  -        -                                  3       0        0
+"
+        );
+    }
+
+    #[test]
+    fn a_program_may_run_the_suite_over_several_backends() {
+        let suites = suites(
+            "\
+     Running tests/conformance.rs (target/debug/deps/conformance-77)
+test a::get ... ok
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s
+suite: a | none needed
+suite: b | none needed
+suite: c | process redis-server 7.0.15
+",
+        );
+        assert_eq!(
+            suites.table(),
+            "\
+suite                backend  server                                    passed  failed  ignored  why
+store-x conformance  a, b, c  none needed, process redis-server 7.0.15       2       0        0
 "
         );
     }

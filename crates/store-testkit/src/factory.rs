@@ -11,6 +11,12 @@ pub trait BackendFactory: Send + Sync + 'static {
     /// The backend's name, as in `FSTORE_REQUIRE` and in the summary line: `embedded`, `redis`, …
     fn name(&self) -> &'static str;
 
+    /// The backends that the environment may demand by `FSTORE_REQUIRE`, so that it is a failure and nothing
+    /// to be ignored if this one cannot be had. A composition of several stores names each.
+    fn requires(&self) -> Vec<&'static str> {
+        vec![self.name()]
+    }
+
     /// How the server was got, without secrets. Asked when the cases have run.
     fn server(&self) -> String {
         "none needed".to_owned()

@@ -25,8 +25,14 @@ pub type CaseResult = (String, Result<(), String>);
 /// Nothing is opened while listing. Ends with a line `suite: NAME | SERVER` on the standard output, and
 /// stops the [`servers`] that were started.
 pub fn conformance(factory: impl BackendFactory) -> ExitCode {
+    conformance_of(vec![Box::new(factory)])
+}
+
+/// Runs the whole suite over each of several backends in one test target. The names of the cases begin with
+/// the name of the backend, and each backend whose cases have run has its line at the end; otherwise as
+/// [`conformance`].
+pub fn conformance_of(factories: Vec<Box<dyn BackendFactory>>) -> ExitCode {
     let arguments = Arguments::from_args();
-    let factory: Arc<dyn BackendFactory> = Arc::new(factory);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => Arc::new(runtime),
         Err(error) => {
@@ -34,21 +40,25 @@ pub fn conformance(factory: impl BackendFactory) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let probe = Arc::new(Probe { factory: factory.clone(), reason: OnceLock::new() });
-    let trials = suite::cases()
-        .into_iter()
-        .map(|case| {
-            let (probe, runtime) = (probe.clone(), runtime.clone());
-            Trial::ignorable_test(case.name.clone(), move || probe.run(&runtime, &case))
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(reason) = probe.reason.get() {
-        let server = reason.as_ref().map_or_else(|| factory.server(), |why| format!("not available: {why}"));
-        say(&format!("suite: {} | {}", factory.name(), one_line(&server)));
-    }
+    let probes: Vec<_> = factories.into_iter().map(|factory| Arc::new(Probe::new(factory))).collect();
+    let trials = named(&probes).into_iter().map(|(name, case, probe)| {
+        let runtime = runtime.clone();
+        Trial::ignorable_test(name, move || probe.run(&runtime, &case))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    probes.iter().filter_map(|probe| probe.summary()).for_each(|line| say(&line));
     runtime.block_on(servers::stop_all());
     conclusion.exit_code()
+}
+
+/// Every case over every backend, by a name that no other has.
+fn named(probes: &[Arc<Probe>]) -> Vec<(String, Case, Arc<Probe>)> {
+    let of = |probe: &Arc<Probe>| {
+        let prefix = if probes.len() > 1 { format!("{}::", probe.factory.name()) } else { String::new() };
+        let named = |case: Case| (format!("{prefix}{}", case.name), case, Arc::clone(probe));
+        suite::cases().into_iter().map(named).collect::<Vec<_>>()
+    };
+    probes.iter().flat_map(of).collect()
 }
 
 /// Runs every case whose name contains `filter`, eight at a time.
@@ -78,6 +88,18 @@ struct Probe {
 }
 
 impl Probe {
+    fn new(factory: Box<dyn BackendFactory>) -> Self {
+        Self { factory: Arc::from(factory), reason: OnceLock::new() }
+    }
+
+    /// The line at the end, if a case has run.
+    fn summary(&self) -> Option<String> {
+        let reason = self.reason.get()?;
+        let server =
+            reason.as_ref().map_or_else(|| self.factory.server(), |why| format!("not available: {why}"));
+        Some(format!("suite: {} | {}", self.factory.name(), one_line(&server)))
+    }
+
     fn run(&self, runtime: &Runtime, case: &Case) -> Result<Completion, Failed> {
         let reason = self.reason.get_or_init(|| runtime.block_on(self.ask()));
         match reason {
@@ -86,7 +108,7 @@ impl Probe {
                 Err(failure) if failure.skipped => Ok(Completion::ignored_with(failure)),
                 Err(failure) => Err(failure.into()),
             },
-            Some(reason) if is_required(self.factory.name()) => Err(reason.into()),
+            Some(reason) if self.factory.requires().into_iter().any(is_required) => Err(reason.into()),
             Some(reason) => Ok(Completion::ignored_with(one_line(reason))),
         }
     }
@@ -148,12 +170,13 @@ mod tests {
 
     use super::*;
 
-    struct Unreachable;
+    /// A backend that cannot be had, by its name.
+    struct Unreachable(&'static str);
 
     #[async_trait::async_trait]
     impl BackendFactory for Unreachable {
         fn name(&self) -> &'static str {
-            "unreachable"
+            self.0
         }
 
         async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
@@ -164,11 +187,28 @@ mod tests {
     #[test]
     fn where_the_backend_cannot_be_had_a_case_is_ignored_with_the_reason() {
         let runtime = Runtime::new().unwrap();
-        let probe = Probe { factory: Arc::new(Unreachable), reason: OnceLock::new() };
+        let probe = Probe::new(Box::new(Unreachable("unreachable")));
+        assert_eq!(probe.summary(), None);
         let Ok(Completion::Ignored { reason }) = probe.run(&runtime, &suite::cases()[0]) else {
             panic!("the case is not ignored");
         };
         assert_eq!(reason.as_deref(), Some("no server: nobody answers"));
+        let summary = probe.summary();
+        assert_eq!(summary.as_deref(), Some("suite: unreachable | not available: no server: nobody answers"));
+    }
+
+    #[test]
+    fn the_cases_of_several_backends_are_told_apart_by_name() {
+        let names = |backends: &[&'static str]| {
+            let probes: Vec<_> =
+                backends.iter().map(|name| Arc::new(Probe::new(Box::new(Unreachable(name))))).collect();
+            named(&probes).into_iter().map(|(name, ..)| name).collect::<Vec<_>>()
+        };
+        let alone = names(&["a"]);
+        let with_prefix =
+            |prefix: &str| alone.iter().map(|name| format!("{prefix}::{name}")).collect::<Vec<_>>();
+        assert_eq!(alone, suite::cases().into_iter().map(|case| case.name).collect::<Vec<_>>());
+        assert_eq!(names(&["a", "b"]), [with_prefix("a"), with_prefix("b")].concat());
     }
 
     #[test]

@@ -28,6 +28,7 @@
 //! Each case has tenants of its own, so suites share a server and run side by side, and a manual clock, so
 //! that expiry is tested to the microsecond. Where a backend cannot be had (no server, say) its cases show
 //! as ignored with the reason; `FSTORE_REQUIRE=redis,aerospike` makes that a failure.
+//! [`conformance_of`] runs the suite over several backends in one target.
 //!
 //! Besides the suite: [`MapStore`], a small complete backend to read; [`FaultyBackend`], which makes any
 //! backend fail on demand; [`BrokenStore`], stores that break one promise each, to test the suite itself;
@@ -55,7 +56,7 @@ pub use async_trait::async_trait;
 pub use broken::{BrokenStore, Flaw};
 pub use factory::BackendFactory;
 pub use faults::{Call, Fault, FaultyBackend, Operation};
-pub use harness::{CaseResult, conformance, run_cases};
+pub use harness::{CaseResult, conformance, conformance_of, run_cases};
 pub use map_store::MapStore;
 pub use model::{Model, ModelFeature, ModelRow};
 pub use proxy::Proxy;

@@ -26,8 +26,7 @@ impl Catalog {
 
     /// One view, if it is declared. One read, unlike [`all`](Self::all).
     pub(crate) async fn view(&self, name: &str) -> Result<Option<FeatureView>> {
-        let row =
-            self.0.read_features(SYSTEM_TENANT, CATALOG_VIEW, &key(name)?, Some(&[DEFINITION])).await?;
+        let row = self.0.read_features(SYSTEM_TENANT, CATALOG_VIEW, &key(name)?, Some(&[DEFINITION])).await?;
         row.map(|row| view_of(&row)).transpose()
     }
 

@@ -66,62 +66,33 @@ impl FromStr for Pattern {
     }
 }
 
-/// Which tenants and views go to which place.
+/// Which tenants and views go to which place, by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route<T = usize> {
+pub struct Route {
     /// The tenants.
     pub tenant: Pattern,
     /// The views.
     pub view: Pattern,
     /// Where they go.
-    pub to: T,
+    pub place: usize,
 }
 
-impl<T> Route<T> {
-    /// Whether the route is about this view of this tenant.
-    pub fn matches(&self, view: &ViewKey) -> bool {
-        self.tenant.matches(view.tenant()) && self.view.matches(view.view())
-    }
-}
-
-/// Sends each record to the place that the first matching route names.
+/// Routes in order: the first that matches counts.
 #[derive(Debug)]
-pub struct Routed {
-    places: Vec<Arc<dyn OnlineStoreBackend>>,
+struct Routes {
     routes: Vec<Route>,
     /// For what no route is about.
     default: usize,
-    capabilities: Capabilities,
 }
 
-impl Routed {
-    /// Routes to `places`, which the routes and the default name by number.
-    ///
-    /// # Errors
-    /// `InvalidArgument` where there is no place of such a number.
-    pub fn new(
-        places: Vec<Arc<dyn OnlineStoreBackend>>,
-        routes: Vec<Route>,
-        default: usize,
-    ) -> Result<Self> {
-        let mut numbers = routes.iter().map(|route| route.to).chain([default]);
-        if let Some(number) = numbers.find(|number| *number >= places.len()) {
-            return Err(Error::invalid_argument(format!(
-                "a route goes to store number {number}, there are {}",
-                places.len()
-            )));
-        }
-        let capabilities = strictest(places.iter().map(|place| place.capabilities()));
-        Ok(Self { places, routes, default, capabilities })
-    }
-
-    /// Where records of a view go.
-    pub fn place_of(&self, view: &ViewKey) -> usize {
-        self.routes.iter().find(|route| route.matches(view)).map_or(self.default, |route| route.to)
+impl Routes {
+    fn place_of(&self, view: &ViewKey) -> usize {
+        let matches = |route: &&Route| route.tenant.matches(view.tenant()) && route.view.matches(view.view());
+        self.routes.iter().find(matches).map_or(self.default, |route| route.place)
     }
 
     /// The same for each of many keys, most of which have the view of the one before.
-    fn place_by_key(&self) -> impl FnMut(&RecordKey) -> usize {
+    fn by_key(&self) -> impl FnMut(&RecordKey) -> usize {
         let mut last: Option<(ViewKey, usize)> = None;
         move |key| match &last {
             Some((view, place)) if view == key.view() => *place,
@@ -131,6 +102,56 @@ impl Routed {
                 place
             }
         }
+    }
+}
+
+/// Sends each record to the place that the first matching route names.
+#[derive(Debug)]
+pub struct Routed {
+    places: Vec<Arc<dyn OnlineStoreBackend>>,
+    /// By name, each once, however many places use it.
+    stores: Vec<(String, Arc<dyn OnlineStoreBackend>)>,
+    routes: Arc<Routes>,
+    capabilities: Capabilities,
+}
+
+impl Routed {
+    /// Routes to `places`, which the routes and the default name by number. `stores` are the stores that
+    /// the places use, by name: those are what is checked and closed.
+    ///
+    /// # Errors
+    /// `InvalidArgument` where there is no place of such a number.
+    pub fn new(
+        places: Vec<Arc<dyn OnlineStoreBackend>>,
+        stores: Vec<(String, Arc<dyn OnlineStoreBackend>)>,
+        routes: Vec<Route>,
+        default: usize,
+    ) -> Result<Self> {
+        let mut numbers = routes.iter().map(|route| route.place).chain([default]);
+        if let Some(number) = numbers.find(|number| *number >= places.len()) {
+            return Err(Error::invalid_argument(format!(
+                "a route goes to place number {number}, there are {}",
+                places.len()
+            )));
+        }
+        let capabilities = strictest(places.iter().map(|place| place.capabilities()));
+        Ok(Self { places, stores, routes: Arc::new(Routes { routes, default }), capabilities })
+    }
+
+    /// Calls each place for the rows that go there, all at once, and puts the answers in order.
+    async fn each<A: Clone, T, F: Future<Output = Vec<Result<T>>>>(
+        &self,
+        rows: &[A],
+        place: impl FnMut(&A) -> usize,
+        missing: Error,
+        call: impl Fn(Arc<dyn OnlineStoreBackend>, Vec<A>) -> F,
+    ) -> Vec<Result<T>> {
+        let parts = by_place(rows, self.places.len(), place).into_iter().zip(&self.places);
+        let calls = parts.filter(|(numbers, _)| !numbers.is_empty()).map(|(numbers, place)| {
+            let answers = call(Arc::clone(place), pick(rows, &numbers));
+            async move { (numbers, answers.await) }
+        });
+        in_order(rows.len(), join_all(calls).await, || Err(missing.clone()))
     }
 }
 
@@ -167,60 +188,51 @@ impl OnlineStoreBackend for Routed {
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-        if let Some(place) = only_place(keys, self.place_by_key()) {
-            return self.places[place].get(keys, call).await;
+        match only_place(keys, self.routes.by_key()) {
+            Some(place) => self.places[place].get(keys, call).await,
+            None => {
+                let get = |place: Arc<dyn OnlineStoreBackend>, keys: Vec<RecordKey>| async move {
+                    place.get(&keys, call).await
+                };
+                self.each(keys, self.routes.by_key(), unanswered(), get).await
+            }
         }
-        let parts = by_place(keys, self.places.len(), self.place_by_key()).into_iter().zip(&self.places);
-        let calls = parts.filter(|(numbers, _)| !numbers.is_empty()).map(|(numbers, place)| async move {
-            let answers = place.get(&pick(keys, &numbers), call).await;
-            (numbers, answers)
-        });
-        in_order(keys.len(), join_all(calls).await, || Err(unanswered()))
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
-        let mut place_of = self.place_by_key();
-        let mut place = |put: &RecordPut| place_of(&put.key);
-        if let Some(place) = only_place(&puts, &mut place) {
-            return self.places[place].put(puts, call).await;
-        }
-        let parts = by_place(&puts, self.places.len(), place).into_iter().zip(&self.places);
-        let calls = parts.filter(|(numbers, _)| !numbers.is_empty()).map(|(numbers, place)| {
-            let puts = pick(&puts, &numbers);
-            async move {
-                let answers = place.put(puts, call).await;
-                (numbers, answers)
+        let mut by_key = self.routes.by_key();
+        let mut place = |put: &RecordPut| by_key(&put.key);
+        match only_place(&puts, &mut place) {
+            Some(place) => self.places[place].put(puts, call).await,
+            None => {
+                let put =
+                    |place: Arc<dyn OnlineStoreBackend>, puts| async move { place.put(puts, call).await };
+                self.each(&puts, place, unanswered().with_in_doubt(true), put).await
             }
-        });
-        in_order(puts.len(), join_all(calls).await, || Err(unanswered().with_in_doubt(true)))
+        }
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
-        if let Some(place) = only_place(keys, self.place_by_key()) {
-            return self.places[place].delete(keys, call).await;
+        match only_place(keys, self.routes.by_key()) {
+            Some(place) => self.places[place].delete(keys, call).await,
+            None => {
+                let delete = |place: Arc<dyn OnlineStoreBackend>, keys: Vec<RecordKey>| async move {
+                    place.delete(&keys, call).await
+                };
+                self.each(keys, self.routes.by_key(), unanswered().with_in_doubt(true), delete).await
+            }
         }
-        let parts = by_place(keys, self.places.len(), self.place_by_key()).into_iter().zip(&self.places);
-        let calls = parts.filter(|(numbers, _)| !numbers.is_empty()).map(|(numbers, place)| async move {
-            let answers = place.delete(&pick(keys, &numbers), call).await;
-            (numbers, answers)
-        });
-        in_order(keys.len(), join_all(calls).await, || Err(unanswered().with_in_doubt(true)))
     }
 
     /// A record counts where its route leads: what another route has left in a store is not given.
     fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
         if let Scope::View(view) = scope {
-            return self.places[self.place_of(view)].scan(scope);
+            return self.places[self.routes.place_of(view)].scan(scope);
         }
-        let routes = Arc::new((self.routes.clone(), self.default));
         let scans = self.places.iter().enumerate().map(|(place, store)| {
-            let routes = Arc::clone(&routes);
+            let routes = Arc::clone(&self.routes);
             let own = move |row: &Result<(RecordKey, VersionedRecord)>| {
-                let (routes, default) = &*routes;
-                row.as_ref().map_or(true, |(key, _)| {
-                    let route = routes.iter().find(|route| route.matches(key.view()));
-                    route.map_or(*default, |route| route.to) == place
-                })
+                row.as_ref().map_or(true, |(key, _)| routes.place_of(key.view()) == place)
             };
             store.scan(scope).filter(move |row| std::future::ready(own(row)))
         });
@@ -230,7 +242,7 @@ impl OnlineStoreBackend for Routed {
     /// A view is removed where its route leads, a tenant from every store.
     async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         if let Scope::View(view) = scope {
-            return self.places[self.place_of(view)].purge(scope, progress).await;
+            return self.places[self.routes.place_of(view)].purge(scope, progress).await;
         }
         let mut removed = 0;
         for place in &self.places {
@@ -239,17 +251,182 @@ impl OnlineStoreBackend for Routed {
         Ok(PurgeReport { removed })
     }
 
+    /// Facts and warnings of each store, under its name. A store that does not answer is a warning, unless
+    /// none does.
     async fn check(&self) -> Result<Health> {
+        let checks = join_all(self.stores.iter().map(|(_, store)| store.check())).await;
         let mut all = Health::default();
-        for health in join_all(self.places.iter().map(|place| place.check())).await {
-            let health = health?;
-            all.facts.extend(health.facts);
-            all.warnings.extend(health.warnings);
+        let mut failures = Vec::new();
+        for ((name, _), health) in self.stores.iter().zip(checks) {
+            match health {
+                Ok(health) => {
+                    let named = |(fact, value)| (format!("{name}.{fact}"), value);
+                    all.facts.extend(health.facts.into_iter().map(named));
+                    all.warnings.extend(health.warnings.iter().map(|warning| format!("{name}: {warning}")));
+                }
+                Err(error) => {
+                    all.warnings.push(format!("{name} does not answer: {error}"));
+                    failures.push(error);
+                }
+            }
         }
-        Ok(all)
+        match failures.into_iter().next() {
+            Some(error) if all.warnings.len() == self.stores.len() && all.facts.is_empty() => Err(error),
+            _ => Ok(all),
+        }
     }
 
     async fn close(&self) -> Result<()> {
-        join_all(self.places.iter().map(|place| place.close())).await.into_iter().collect()
+        join_all(self.stores.iter().map(|(_, store)| store.close())).await.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use feature_core::{EntityKey, FeatureWrite, ManualClock, OnlineStore, Timestamp};
+    use store_testkit::{Call, Fault, FaultyBackend, MapStore, Operation};
+
+    use super::*;
+
+    type Backend = Arc<dyn OnlineStoreBackend>;
+
+    fn map() -> Backend {
+        Arc::new(MapStore::new(Arc::new(ManualClock::at(Timestamp::from_micros(1)))))
+    }
+
+    /// Tenants that begin with `eu-` go to the second place, of these the view `risk` to the third.
+    fn routed(places: &[Backend]) -> Routed {
+        let route = |tenant: &str, view: &str, place| Route {
+            tenant: tenant.parse().unwrap(),
+            view: view.parse().unwrap(),
+            place,
+        };
+        let routes = vec![route("eu-*", "risk", 2), route("eu-*", "*", 1)];
+        let names = ["us", "eu", "risk"].map(String::from);
+        let stores = names.into_iter().zip(places.iter().cloned()).collect();
+        Routed::new(places.to_vec(), stores, routes, 0).unwrap()
+    }
+
+    fn entity(n: usize) -> EntityKey {
+        EntityKey::new("id", n as u64).unwrap()
+    }
+
+    fn keys() -> Vec<RecordKey> {
+        let places =
+            [("us-1", "risk"), ("eu-1", "risk"), ("eu-1", "trips"), ("eu-2", "risk"), ("eu", "risk")];
+        let view = |n: usize| ViewKey::new(places[n % 5].0, places[n % 5].1).unwrap();
+        (0..20).map(|n| RecordKey::new(view(n), entity(n))).collect()
+    }
+
+    async fn filled(places: &[Backend]) -> Routed {
+        let routed = routed(places);
+        let store = OnlineStore::new(Arc::new(routed));
+        for (n, key) in keys().iter().enumerate() {
+            let write = FeatureWrite::new(key.entity().clone(), [("n", n as i64)]);
+            let report = store.batch_write(key.view().tenant(), key.view().view(), [write]).await.unwrap();
+            assert_eq!(report.applied(), 1);
+        }
+        self::routed(places)
+    }
+
+    async fn count(store: &dyn OnlineStoreBackend, scope: &Scope) -> usize {
+        store.scan(scope).filter(|row| std::future::ready(row.is_ok())).count().await
+    }
+
+    fn call() -> CallContext {
+        CallContext::with_timeout(std::time::Duration::from_secs(1))
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_a_beginning_or_all() {
+        for (pattern, name, matches) in [
+            ("acme", "acme", true),
+            ("acme", "acme2", false),
+            ("eu-*", "eu-1", true),
+            ("eu-*", "eu", false),
+            ("*", "", true),
+        ] {
+            let read: Pattern = pattern.parse().unwrap();
+            assert_eq!((read.matches(name), read.to_string()), (matches, pattern.to_owned()), "{name}");
+        }
+        for wrong in ["", "*x", "a*b", "**"] {
+            assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_of_several_stores_come_back_in_the_order_of_the_keys() {
+        let places = [map(), map(), map()];
+        let routed = filled(&places).await;
+        let mut keys = keys();
+        keys.push(RecordKey::new(keys[1].view().clone(), entity(99)));
+        keys.reverse();
+        let rows = routed.get(&keys, call()).await;
+        for (key, row) in keys.iter().zip(rows) {
+            let alone = routed.get(std::slice::from_ref(key), call()).await.remove(0);
+            assert_eq!(row.unwrap(), alone.unwrap(), "{key}");
+        }
+        let counts = [count(&*places[0], &Scope::Store), count(&*places[1], &Scope::Store)];
+        let [us, eu] = join_all(counts).await[..] else { unreachable!() };
+        assert_eq!((us, eu, count(&*places[2], &Scope::Store).await), (8, 4, 8));
+        let deleted = routed.delete(&keys, call()).await;
+        assert!(!deleted[0].as_ref().unwrap() && deleted[1..].iter().all(|row| *row.as_ref().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_failing_store_fails_its_own_rows_alone() {
+        let fails = |call: Call| match call.operation {
+            Operation::Get => Fault::Fail(Error::new(ErrorKind::Unavailable, "down")),
+            _ => Fault::None,
+        };
+        let places = [map(), map(), map()];
+        filled(&places).await;
+        let broken: Backend = Arc::new(FaultyBackend::new(Arc::clone(&places[1]), fails));
+        let routed = routed(&[Arc::clone(&places[0]), broken, Arc::clone(&places[2])]);
+        for (key, row) in keys().iter().zip(routed.get(&keys(), call()).await) {
+            let on_broken = key.view().tenant() == "eu-1" && key.view().view() == "trips";
+            assert_eq!(row.is_err(), on_broken, "{key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_scan_gives_what_its_routes_lead_to_and_a_purge_of_a_tenant_takes_all() {
+        let places = [map(), map(), map()];
+        let routed = filled(&places).await;
+        // What a former route has left behind.
+        let view = ViewKey::new("eu-1", "risk").unwrap();
+        let old = OnlineStore::new(Arc::clone(&places[0]));
+        old.write_features("eu-1", "risk", &entity(77), [("n", 1)], None, None).await.unwrap();
+        assert_eq!(count(&routed, &Scope::Store).await, 20);
+        assert_eq!(count(&routed, &Scope::tenant("eu-1").unwrap()).await, 8);
+        assert_eq!(count(&routed, &Scope::View(view)).await, 4);
+        let progress = PurgeProgress::default();
+        let purged = routed.purge(&Scope::tenant("eu-1").unwrap(), &progress).await.unwrap();
+        assert_eq!((purged.removed, progress.removed()), (9, 9));
+        assert_eq!(count(&routed, &Scope::Store).await, 12);
+        assert_eq!(count(&*places[0], &Scope::tenant("eu-1").unwrap()).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_check_names_the_stores_and_fails_where_none_answers() {
+        let fails = |_: Call| Fault::Fail(Error::new(ErrorKind::Unavailable, "down"));
+        let down = || -> Backend { Arc::new(FaultyBackend::new(map(), fails)) };
+        let health = routed(&[map(), down(), map()]).check().await.unwrap();
+        assert_eq!(health.facts[0].0, "us.records");
+        assert!(health.warnings[0].starts_with("eu does not answer: Unavailable"), "{:?}", health.warnings);
+        let error = routed(&[down(), down(), down()]).check().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn what_several_stores_can_do_is_what_each_can() {
+        let mut small = Capabilities::new("a");
+        small.max_record_bytes = Some(10);
+        small.durable = false;
+        let mut short = Capabilities::new("b");
+        short.max_key_bytes = Some(5);
+        let both = strictest([small, short]);
+        assert_eq!((both.max_record_bytes, both.max_key_bytes, both.max_ttl), (Some(10), Some(5), None));
+        assert_eq!((both.durable, both.backend), (false, "unified"));
     }
 }

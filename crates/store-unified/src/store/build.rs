@@ -1,0 +1,151 @@
+//! From rules to a stack of wrappers.
+
+use std::sync::Arc;
+
+use feature_core::{
+    Clock, Error, FeatureView, OnlineStore, OnlineStoreBackend, Result, StoreSettings, SystemClock,
+};
+
+use super::{Destination, RouteRule, Shared, StoreRule, UnifiedFeatureStore};
+use crate::wrappers::{Route, Routed};
+
+/// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
+#[derive(Debug)]
+pub struct UnifiedFeatureStoreBuilder {
+    stores: Vec<StoreRule>,
+    routes: Vec<RouteRule>,
+    default: Option<Destination>,
+    views: Vec<FeatureView>,
+    settings: StoreSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for UnifiedFeatureStoreBuilder {
+    fn default() -> Self {
+        Self {
+            stores: Vec::new(),
+            routes: Vec::new(),
+            default: None,
+            views: Vec::new(),
+            settings: StoreSettings::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl UnifiedFeatureStoreBuilder {
+    /// Adds a store.
+    #[must_use]
+    pub fn store(mut self, store: StoreRule) -> Self {
+        self.stores.push(store);
+        self
+    }
+
+    /// Adds a route, after those that are there.
+    #[must_use]
+    pub fn route(mut self, route: RouteRule) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Says where goes what no route is about. With a single store it need not be said.
+    #[must_use]
+    pub fn default_destination(mut self, to: Destination) -> Self {
+        self.default = Some(to);
+        self
+    }
+
+    /// Replaces the settings of the handle.
+    #[must_use]
+    pub fn settings(mut self, settings: StoreSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Takes "now" from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The handle. Connects to nothing: the stores are there already.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with everything that is wrong.
+    pub fn build(self) -> Result<UnifiedFeatureStore> {
+        let default = self.default_or_only_store();
+        let problems = self.problems(default.as_ref());
+        let Some(default) = default.filter(|_| problems.is_empty()) else {
+            return Err(Error::invalid_argument(problems.join("; ")));
+        };
+
+        // A destination that several routes have is built once.
+        let mut destinations = vec![&default];
+        let place = |to| {
+            let known = destinations.iter().position(|known| *known == to);
+            known.unwrap_or_else(|| {
+                destinations.push(to);
+                destinations.len() - 1
+            })
+        };
+        let places: Vec<usize> = self.routes.iter().map(|route| &route.to).map(place).collect();
+        let route = |(rule, place): (&RouteRule, usize)| Route {
+            tenant: rule.tenant.clone(),
+            view: rule.view.clone(),
+            place,
+        };
+        let routes = self.routes.iter().zip(places).map(route).collect();
+        let stacks = destinations.into_iter().filter_map(|to| self.stack(to)).collect();
+        let stores =
+            self.stores.iter().map(|store| (store.name.clone(), Arc::clone(&store.backend))).collect();
+        let routed = Routed::new(stacks, stores, routes, 0)?;
+
+        let store = OnlineStore::builder(Arc::new(routed))
+            .clock(self.clock)
+            .views(self.views)
+            .settings(self.settings)
+            .build()?;
+        Ok(UnifiedFeatureStore { shared: Arc::new(Shared { routes: self.routes, default }), store })
+    }
+
+    fn default_or_only_store(&self) -> Option<Destination> {
+        match (&self.default, &self.stores[..]) {
+            (Some(default), _) => Some(default.clone()),
+            (None, [only]) => Some(Destination::new(&only.name)),
+            _ => None,
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&StoreRule> {
+        self.stores.iter().find(|store| store.name == name)
+    }
+
+    fn problems(&self, default: Option<&Destination>) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (at, store) in self.stores.iter().enumerate() {
+            if store.name.is_empty() {
+                problems.push("a store has an empty name".to_owned());
+            } else if self.stores[..at].iter().any(|earlier| earlier.name == store.name) {
+                problems.push(format!("store `{}` is named twice", store.name));
+            }
+        }
+        match default {
+            None if self.stores.is_empty() => problems.push("there is no store".to_owned()),
+            None => problems.push("there are several stores: say which is the default".to_owned()),
+            Some(_) => {}
+        }
+        let rules = self.routes.iter().map(|rule| (format!("route {}:{}", rule.tenant, rule.view), &rule.to));
+        for (what, to) in rules.chain(default.map(|to| ("default".to_owned(), to))) {
+            if self.find(&to.store).is_none() {
+                problems.push(format!("{what}: there is no store `{}`", to.store));
+            }
+        }
+        problems
+    }
+
+    /// What stands between the router and the stores of a destination.
+    fn stack(&self, to: &Destination) -> Option<Arc<dyn OnlineStoreBackend>> {
+        Some(Arc::clone(&self.find(&to.store)?.backend))
+    }
+}

@@ -1,0 +1,196 @@
+//! The handle that an application holds.
+
+mod build;
+mod rules;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use feature_core::{
+    BatchRows, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore, PurgeProgress,
+    PurgeReport, RecordKey, Result, SYSTEM_TENANT, Scope, Timestamp, Ttl, ViewKey, WriteOutcome, WriteReport,
+};
+use futures::stream::BoxStream;
+
+pub use build::UnifiedFeatureStoreBuilder;
+pub use rules::{Destination, RouteRule, StoreRule};
+
+/// Many views, tenants and stores behind one handle. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct UnifiedFeatureStore {
+    shared: Arc<Shared>,
+    store: OnlineStore,
+}
+
+/// What does not change from call to call.
+struct Shared {
+    routes: Vec<RouteRule>,
+    default: Destination,
+}
+
+/// Where the records of a view of a tenant go, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The number of the rule that decided, from 0; `None` is the default.
+    pub rule: Option<usize>,
+    /// Where they go.
+    pub to: Destination,
+}
+
+impl UnifiedFeatureStore {
+    /// Describes stores, routes, views and policies.
+    pub fn builder() -> UnifiedFeatureStoreBuilder {
+        UnifiedFeatureStoreBuilder::default()
+    }
+
+    /// The same store, each of whose calls may take this long.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { store: self.store.with_deadline(deadline), ..self.clone() }
+    }
+
+    /// The same store, whose reads serve no feature older than this by its event time; the max age of a
+    /// view still holds where it is shorter.
+    #[must_use]
+    pub fn with_max_age(&self, max_age: Duration) -> Self {
+        Self { store: self.store.with_max_age(max_age), ..self.clone() }
+    }
+
+    /// Where the records of a view of a tenant go. Asks no store.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty name.
+    pub fn route(&self, tenant_id: &str, feature_view: &str) -> Result<Decision> {
+        let view = ViewKey::new(tenant_id, feature_view)?;
+        let rule = self.shared.routes.iter().position(|rule| rule.matches(&view));
+        let to = rule.map_or(&self.shared.default, |rule| &self.shared.routes[rule].to).clone();
+        Ok(Decision { rule, to })
+    }
+
+    /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.
+    ///
+    /// # Errors
+    /// As [`OnlineStore::read_features`].
+    pub async fn read_features(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_key: &EntityKey,
+        feature_names: Option<&[&str]>,
+    ) -> Result<Option<FeatureRow>> {
+        self.check_names(tenant_id)?;
+        self.store.read_features(tenant_id, feature_view, entity_key, feature_names).await
+    }
+
+    /// Reads features of several entities of one view; see [`OnlineStore::batch_read`].
+    ///
+    /// # Errors
+    /// As [`OnlineStore::batch_read`].
+    pub async fn batch_read(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_keys: &[EntityKey],
+        feature_names: Option<&[&str]>,
+    ) -> Result<BatchRows> {
+        self.check_names(tenant_id)?;
+        self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names).await
+    }
+
+    /// Writes features of one entity; see [`OnlineStore::write_features`].
+    ///
+    /// # Errors
+    /// As [`OnlineStore::write_features`].
+    pub async fn write_features(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_key: &EntityKey,
+        features: impl Into<Features>,
+        timestamp: Option<Timestamp>,
+        ttl: Option<Ttl>,
+    ) -> Result<WriteOutcome> {
+        let write = FeatureWrite { timestamp, ttl, ..FeatureWrite::new(entity_key.clone(), features) };
+        let report = self.batch_write(tenant_id, feature_view, [write]).await?.into_result()?;
+        report.rows().first().cloned().unwrap_or(Ok(WriteOutcome::Applied))
+    }
+
+    /// Writes rows of one view; see [`OnlineStore::batch_write`].
+    ///
+    /// # Errors
+    /// As [`OnlineStore::batch_write`].
+    pub async fn batch_write<W: Into<FeatureWrite>>(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        writes: impl IntoIterator<Item = W>,
+    ) -> Result<WriteReport> {
+        self.check_names(tenant_id)?;
+        self.store.batch_write(tenant_id, feature_view, writes).await
+    }
+
+    /// Removes records at once; see [`OnlineStore::delete`].
+    ///
+    /// # Errors
+    /// As [`OnlineStore::delete`].
+    pub async fn delete(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_keys: &[EntityKey],
+    ) -> Result<Vec<Result<bool>>> {
+        self.check_names(tenant_id)?;
+        self.store.delete(tenant_id, feature_view, entity_keys).await
+    }
+
+    /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`].
+    pub fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, FeatureRow)>> {
+        self.store.scan(scope)
+    }
+
+    /// Removes all records of a view of a tenant, or of a tenant in all its stores; see
+    /// [`OnlineStore::purge_with_progress`].
+    ///
+    /// # Errors
+    /// As [`OnlineStore::purge_with_progress`].
+    pub async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        self.store.purge_with_progress(scope, progress).await
+    }
+
+    /// Asks every store how it is.
+    ///
+    /// # Errors
+    /// As [`OnlineStore::check`], of the first store that does not answer.
+    pub async fn check(&self) -> Result<Health> {
+        self.store.check().await
+    }
+
+    /// Closes every store, for every clone of this handle.
+    ///
+    /// # Errors
+    /// As [`OnlineStore::close`].
+    pub async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+
+    /// The handle under this one, for what is not about several views.
+    pub fn online(&self) -> &OnlineStore {
+        &self.store
+    }
+
+    fn check_names(&self, tenant_id: &str) -> Result<()> {
+        match tenant_id == SYSTEM_TENANT {
+            true => Err(Error::invalid_argument(format!(
+                "the tenant `{SYSTEM_TENANT}` is reserved for what the software itself keeps"
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for UnifiedFeatureStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnifiedFeatureStore").field("store", &self.store).finish_non_exhaustive()
+    }
+}

@@ -1,8 +1,9 @@
 //! What a read gives.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -180,7 +181,7 @@ pub struct RowDecoder {
     last: Option<(Bytes, Layout)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Layout {
     names: Arc<FeatureNames>,
     /// For each requested feature where it stands in the record; `None` is every feature, in order.
@@ -191,6 +192,11 @@ impl RowDecoder {
     /// Decodes the requested features, or all for `None`.
     pub fn new(requested: Option<FeatureNames>, max_age: Option<Duration>) -> Self {
         Self { requested: requested.map(Arc::new), max_age, last: None }
+    }
+
+    /// Decodes all features, and begins with the names that records of this view had in earlier reads.
+    pub(crate) fn knowing(known: &KnownLayouts, feature_view: &str, max_age: Option<Duration>) -> Self {
+        Self { last: known.of(feature_view), ..Self::new(None, max_age) }
     }
 
     /// The row of an encoded record; `None` when it has expired at `now`, or when it holds no feature
@@ -296,7 +302,11 @@ impl RowDecoder {
     }
 
     fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<&Layout> {
-        let known = self.last.take().filter(|(section, _)| *section == view.names_section);
+        let fits = |layout: &Layout| {
+            layout.positions.is_some() || layout.names.len() == usize::from(view.header.features)
+        };
+        let known =
+            self.last.take().filter(|(section, layout)| *section == view.names_section && fits(layout));
         let last = match (known, &self.requested) {
             (Some(known), _) => known,
             (None, requested) => {
@@ -311,6 +321,37 @@ impl RowDecoder {
             }
         };
         Ok(&self.last.insert(last).1)
+    }
+}
+
+/// The names of each view's records, kept from read to read: to find them out is most of what a read of a
+/// single record costs, and most records of a view have the same.
+#[derive(Debug, Default)]
+pub(crate) struct KnownLayouts(RwLock<HashMap<String, (Bytes, Layout), foldhash::fast::RandomState>>);
+
+impl KnownLayouts {
+    /// For no more views than this, so that made-up names of views cannot fill the memory.
+    const MOST: usize = 1_024;
+
+    fn of(&self, feature_view: &str) -> Option<(Bytes, Layout)> {
+        self.0.read().ok()?.get(feature_view).cloned()
+    }
+
+    /// Keeps what a decoder of all features of the view has found out.
+    pub(crate) fn learn(&self, feature_view: &str, decoder: &RowDecoder) {
+        let (None, Some((section, layout))) = (&decoder.requested, &decoder.last) else { return };
+        if self.0.read().is_ok_and(|known| {
+            known.get(feature_view).is_some_and(|(_, own)| Arc::ptr_eq(&own.names, &layout.names))
+        }) {
+            return;
+        }
+        // Whoever would have to wait leaves it to a later read.
+        let Ok(mut known) = self.0.try_write() else { return };
+        if known.len() < Self::MOST || known.contains_key(feature_view) {
+            // A copy, since the section is a part of the memory of a whole read.
+            let section = Bytes::copy_from_slice(section);
+            known.insert(feature_view.to_owned(), (section, layout.clone()));
+        }
     }
 }
 
@@ -336,5 +377,48 @@ impl Exceptions {
                 self.withheld.push((at, FeatureStatus::OutsideMaxAge));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::Features;
+    use crate::record::Record;
+
+    fn record(features: Features) -> Bytes {
+        Record::of_write(Timestamp::from_micros(1), None, features).encode().unwrap().into()
+    }
+
+    #[test]
+    fn names_are_kept_from_read_to_read_and_never_given_to_records_that_have_others() {
+        let known = KnownLayouts::default();
+        let entity = EntityKey::new("id", 1).unwrap();
+        let read = |record: &Bytes| {
+            let mut decoder = RowDecoder::knowing(&known, "v", None);
+            let row = decoder.decode(&entity, record, Timestamp::from_micros(2)).unwrap().unwrap();
+            known.learn("v", &decoder);
+            row
+        };
+        let (a, ab) = (record(Features::from([("a", 1)])), record(Features::from([("a", 2), ("b", 3)])));
+        let names = |row: &FeatureRow| row.names().iter().map(str::to_owned).collect::<Vec<_>>();
+        let first = read(&a);
+        let again = read(&a);
+        assert!(Arc::ptr_eq(first.names(), again.names()));
+        for _ in 0..2 {
+            let row = read(&ab);
+            assert_eq!((names(&row), row.get("b")), (vec!["a".into(), "b".into()], Some(&3.into())));
+            assert_eq!((names(&read(&a)), read(&a).get("a")), (vec!["a".to_owned()], Some(&1.into())));
+        }
+    }
+
+    #[test]
+    fn made_up_views_do_not_fill_the_memory() {
+        let known = KnownLayouts::default();
+        let mut decoder = RowDecoder::new(None, None);
+        let record = record(Features::from([("a", 1)]));
+        decoder.decode(&EntityKey::new("id", 1).unwrap(), &record, Timestamp::from_micros(2)).unwrap();
+        (0..KnownLayouts::MOST + 10).for_each(|view| known.learn(&view.to_string(), &decoder));
+        assert_eq!(known.0.read().unwrap().len(), KnownLayouts::MOST);
     }
 }

@@ -21,6 +21,7 @@ pub use write::{FeatureWrite, WriteMode};
 use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{EntityKey, RecordKey, ViewKey};
+use crate::row::KnownLayouts;
 use crate::time::{Clock, SystemClock, format_duration};
 use crate::view::FeatureView;
 
@@ -67,6 +68,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     views: HashMap<String, FeatureView>,
     settings: StoreSettings,
+    layouts: KnownLayouts,
 }
 
 impl OnlineStore {
@@ -94,7 +96,14 @@ impl OnlineStore {
         let deadline = settings.deadline;
         let capabilities = backend.capabilities();
         Self {
-            shared: Arc::new(Shared { backend, capabilities, clock, views, settings }),
+            shared: Arc::new(Shared {
+                backend,
+                capabilities,
+                clock,
+                views,
+                settings,
+                layouts: KnownLayouts::default(),
+            }),
             deadline,
             max_age: None,
         }

@@ -110,6 +110,7 @@ impl OnlineStore {
                 (entity, record)
             };
             let mut rows = decoder.decode_all(read.entity_keys.iter().zip(places.by_ref()).map(found), now);
+            self.shared.layouts.learn(read.feature_view, &decoder);
             for (entity, row) in read.entity_keys.iter().zip(&mut rows) {
                 if let Err(error) = row {
                     let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
@@ -122,18 +123,18 @@ impl OnlineStore {
     }
 
     fn decoder(&self, feature_view: &str, feature_names: Option<&[&str]>) -> Result<RowDecoder> {
-        let names: Option<FeatureNames> = feature_names.map(|names| names.iter().collect());
-        if let Some(names) = &names {
-            if names.iter().any(str::is_empty) {
-                return Err(
-                    self.error("read", Error::invalid_argument("a requested feature has an empty name"))
-                );
-            }
-            if let Some(view) = self.view(feature_view) {
-                view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
-            }
+        let max_age = self.max_age_of(feature_view);
+        let Some(names) = feature_names else {
+            return Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, max_age));
+        };
+        let names: FeatureNames = names.iter().collect();
+        if names.iter().any(str::is_empty) {
+            return Err(self.error("read", Error::invalid_argument("a requested feature has an empty name")));
         }
-        Ok(RowDecoder::new(names, self.max_age_of(feature_view)))
+        if let Some(view) = self.view(feature_view) {
+            view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
+        }
+        Ok(RowDecoder::new(Some(names), max_age))
     }
 
     /// The shorter of the view's and the handle's max age.

@@ -312,6 +312,17 @@ impl ValueType {
         Self::Map,
     ];
 
+    /// Whether every value of this type can be [widened](FeatureValue::widen) to `wanted`: so with the same
+    /// type, `int32` to `int64` or `float64`, and `float32` to `float64`. `int64` to `float64` is not
+    /// among them, since an integer of more than 53 bits would lose some.
+    pub const fn widens_to(self, wanted: Self) -> bool {
+        self as u8 == wanted as u8
+            || matches!(
+                (self, wanted),
+                (Self::Int32, Self::Int64 | Self::Float64) | (Self::Float32, Self::Float64)
+            )
+    }
+
     /// The type's name, as in a feature view's file.
     pub const fn name(self) -> &'static str {
         match self {
@@ -390,6 +401,36 @@ mod tests {
         assert_eq!(odd.clone().widen(ValueType::Float64), Err(odd));
         assert_eq!(V::Float64(1.0).widen(ValueType::Int64), Err(V::Float64(1.0)));
         assert_eq!(V::Int64(1).widen(ValueType::Int32), Err(V::Int64(1)));
+    }
+
+    #[test]
+    fn a_type_widens_where_each_of_its_values_does() {
+        let list = |value: FeatureValue| vec![value];
+        let values_of = |t| match t {
+            ValueType::Bool => list(true.into()),
+            ValueType::Int32 => vec![i32::MIN.into(), 0.into(), i32::MAX.into()],
+            ValueType::Int64 => vec![i64::MIN.into(), 0i64.into(), i64::MAX.into()],
+            ValueType::Float32 => vec![f32::MIN.into(), (-0.0f32).into(), f32::NAN.into(), f32::MAX.into()],
+            ValueType::Float64 => vec![f64::MIN.into(), 0.5.into(), f64::NAN.into()],
+            ValueType::String => list("1".into()),
+            ValueType::Bytes => list(vec![1u8].into()),
+            ValueType::Timestamp => list(Timestamp::from_micros(1).into()),
+            ValueType::BoolList => list(vec![true].into()),
+            ValueType::Int32List => list(vec![1i32].into()),
+            ValueType::Int64List => list(vec![1i64].into()),
+            ValueType::Float32List => list(vec![1f32].into()),
+            ValueType::Float64List => list(vec![1f64].into()),
+            ValueType::StringList => list(vec![String::new()].into()),
+            ValueType::BytesList => list(vec![vec![1u8]].into()),
+            ValueType::TimestampList => list(vec![Timestamp::from_micros(1)].into()),
+            ValueType::Map => list(BTreeMap::new().into()),
+        };
+        for own in ValueType::ALL {
+            for wanted in ValueType::ALL {
+                let all = values_of(own).into_iter().all(|value| value.widen(wanted).is_ok());
+                assert_eq!(own.widens_to(wanted), all, "{own} to {wanted}");
+            }
+        }
     }
 
     #[test]

@@ -155,11 +155,20 @@ fn views_are_applied_and_guard_writes_and_changes() {
 
     shell.file("views.yaml", VIEWS.replace("country: string", "country: string, new: bool"));
     assert_eq!(shell.objects("apply views.yaml")[0]["outcome"], "changed");
+    shell.file(
+        "views.yaml",
+        VIEWS.replace("country: string", "country: string, new: bool").replace("float32", "float64"),
+    );
+    assert_eq!(
+        shell.objects("apply views.yaml")[0]["outcome"],
+        "changed",
+        "a wider type is no contradiction"
+    );
     shell.file("views.yaml", VIEWS.replace("score: float32", "score: int64"));
     let said = shell.run("apply views.yaml");
     assert_eq!(said.code, 1);
     assert!(
-        said.err.contains("`new` would be removed; `score` was float32, and would be int64"),
+        said.err.contains("`new` would be removed; `score` was float64, and would be int64"),
         "{}",
         said.err
     );

@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 pub mod observe;
+mod registry;
+mod request;
 mod store;
 mod wrappers;
 
+pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
 pub use store::{
     Decision, Destination, RouteRule, StoreRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
 };

@@ -4,9 +4,9 @@ use std::fs;
 
 use feature_core::{FeatureView, format_duration};
 use serde_json::{Value, json};
+use store_unified::view_contradictions;
 
 use super::Open;
-use crate::catalog::contradictions;
 use crate::cli::ApplyArgs;
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
@@ -23,7 +23,7 @@ pub(super) async fn run(open: &Open, args: ApplyArgs, output: &mut Output) -> Re
     // All or nothing: look at every view before the first is changed.
     let refused: Vec<String> = views
         .iter()
-        .filter_map(|view| Some((view, contradictions(declared.get(&view.name)?, view))))
+        .filter_map(|view| Some((view, view_contradictions(declared.get(&view.name)?, view))))
         .filter(|(_, problems)| !problems.is_empty())
         .map(|(view, problems)| format!("feature view `{}`: {}", view.name, problems.join("; ")))
         .collect();

@@ -1,0 +1,145 @@
+//! What a list of references comes to: which features of which views, and what they are called.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use feature_core::{FeatureView, ValueType};
+
+use crate::registry::FeatureRef;
+
+/// A list of references, resolved. A service is resolved once, when its registry is built.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// In the order of the list.
+    pub(crate) columns: Vec<Arc<ColumnSpec>>,
+    /// In order of first appearance.
+    pub(crate) views: Vec<PlannedView>,
+    /// The different sets of join keys that the views have, each sorted.
+    pub(crate) join_keys: Vec<Vec<String>>,
+}
+
+/// What there is to say about a column before it has values.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ColumnSpec {
+    pub(crate) name: String,
+    /// Names one feature.
+    pub(crate) reference: FeatureRef,
+    pub(crate) value_type: ValueType,
+}
+
+/// What is wanted of one view.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PlannedView {
+    pub(crate) name: String,
+    /// Which of the plan's sets of join keys its entities have.
+    pub(crate) join_keys: usize,
+    pub(crate) features: Vec<String>,
+    /// For each feature its column.
+    pub(crate) columns: Vec<usize>,
+}
+
+impl Plan {
+    /// Resolves a list against the declared views.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the list.
+    pub(crate) fn resolve(
+        views: &BTreeMap<String, FeatureView>,
+        wanted: &[FeatureRef],
+    ) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        if wanted.is_empty() {
+            problems.push("it names no feature".to_owned());
+        }
+        let mut features: Vec<(&FeatureView, &str, ValueType)> = Vec::with_capacity(wanted.len());
+        for reference in wanted {
+            let Some(view) = views.get(reference.view()) else {
+                let hint = hint(reference.view(), views.keys());
+                problems.push(format!("`{reference}` is of a feature view that is not declared{hint}"));
+                continue;
+            };
+            match reference.feature() {
+                None => {
+                    features.extend(view.features.iter().map(|(name, of_type)| (view, &**name, *of_type)))
+                }
+                Some(name) => match view.features.get_key_value(name) {
+                    Some((name, of_type)) => features.push((view, name, *of_type)),
+                    None => {
+                        let hint = hint(name, view.features.keys());
+                        problems.push(format!("feature view `{}` has no feature `{name}`{hint}", view.name));
+                    }
+                },
+            }
+        }
+        let mut seen = HashSet::with_capacity(features.len());
+        features.retain(|(view, name, _)| {
+            let first = seen.insert((&view.name, *name));
+            if !first {
+                problems.push(format!("`{}` is named twice", FeatureRef::new(&view.name, *name)));
+            }
+            first
+        });
+        let plan = Self::of(&features);
+        problems.extend(plan.clashes());
+        if problems.is_empty() { Ok(plan) } else { Err(problems) }
+    }
+
+    fn of(features: &[(&FeatureView, &str, ValueType)]) -> Self {
+        let mut times: HashMap<&str, usize> = HashMap::with_capacity(features.len());
+        features.iter().for_each(|(_, name, _)| *times.entry(name).or_default() += 1);
+        let mut plan =
+            Self { columns: Vec::with_capacity(features.len()), views: Vec::new(), join_keys: Vec::new() };
+        for (column, &(view, feature, value_type)) in features.iter().enumerate() {
+            let unique = times.get(feature) == Some(&1);
+            let name = if unique { feature.to_owned() } else { format!("{}__{feature}", view.name) };
+            let reference = FeatureRef::new(&view.name, feature);
+            plan.columns.push(Arc::new(ColumnSpec { name, reference, value_type }));
+            let planned = plan.view(view);
+            planned.features.push(feature.to_owned());
+            planned.columns.push(column);
+        }
+        plan
+    }
+
+    /// The view's part of the plan.
+    fn view(&mut self, view: &FeatureView) -> &mut PlannedView {
+        let at = self.views.iter().position(|planned| planned.name == view.name).unwrap_or_else(|| {
+            let mut own = view.entities.clone();
+            own.sort_unstable();
+            let join_keys = self.join_keys.iter().position(|known| *known == own).unwrap_or_else(|| {
+                self.join_keys.push(own);
+                self.join_keys.len() - 1
+            });
+            let name = view.name.clone();
+            self.views.push(PlannedView { name, join_keys, features: Vec::new(), columns: Vec::new() });
+            self.views.len() - 1
+        });
+        &mut self.views[at]
+    }
+
+    /// The names that several columns have even so.
+    fn clashes(&self) -> Vec<String> {
+        let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for column in &self.columns {
+            by_name.entry(&column.name).or_default().push(format!("`{}`", column.reference));
+        }
+        by_name.retain(|_, references| references.len() > 1);
+        by_name
+            .into_iter()
+            .map(|(name, references)| {
+                format!("{} would all be called `{name}` in the result", references.join(" and "))
+            })
+            .collect()
+    }
+}
+
+/// Of the names that exist the one that was probably meant, as the end of a message; empty where none is
+/// like it.
+pub(crate) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let far = 1 + name.chars().count() / 4;
+    known
+        .map(|known| (strsim::osa_distance(name, known), known))
+        .filter(|(distance, _)| *distance <= far)
+        .min()
+        .map_or_else(String::new, |(_, known)| format!("; did you mean `{known}`?"))
+}

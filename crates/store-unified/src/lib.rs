@@ -8,6 +8,6 @@ mod wrappers;
 
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
 pub use store::{
-    Decision, Destination, RouteRule, StoreRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
+    Decision, Destination, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
 };
 pub use wrappers::{Pattern, Quota, Quotas, Route, Routed};

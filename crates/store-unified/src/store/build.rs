@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use feature_core::{
-    Clock, Error, FeatureView, OnlineStore, OnlineStoreBackend, Result, StoreSettings, SystemClock,
-};
+use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreSettings, SystemClock};
 
-use super::{Destination, RouteRule, Shared, StoreRule, UnifiedFeatureStore};
-use crate::wrappers::{Route, Routed};
+use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
+use crate::registry::Registry;
+use crate::wrappers::{Quota, Quotas, Route, Routed};
 
 /// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
 #[derive(Debug)]
@@ -15,7 +14,8 @@ pub struct UnifiedFeatureStoreBuilder {
     stores: Vec<StoreRule>,
     routes: Vec<RouteRule>,
     default: Option<Destination>,
-    views: Vec<FeatureView>,
+    tenants: Vec<TenantRule>,
+    registry: Option<Registry>,
     settings: StoreSettings,
     clock: Arc<dyn Clock>,
 }
@@ -26,7 +26,8 @@ impl Default for UnifiedFeatureStoreBuilder {
             stores: Vec::new(),
             routes: Vec::new(),
             default: None,
-            views: Vec::new(),
+            tenants: Vec::new(),
+            registry: None,
             settings: StoreSettings::default(),
             clock: Arc::new(SystemClock),
         }
@@ -52,6 +53,22 @@ impl UnifiedFeatureStoreBuilder {
     #[must_use]
     pub fn default_destination(mut self, to: Destination) -> Self {
         self.default = Some(to);
+        self
+    }
+
+    /// Adds a rule about tenants, after those that are there. A tenant that no rule is about is of the class
+    /// `default` and has no quota.
+    #[must_use]
+    pub fn tenants(mut self, tenants: TenantRule) -> Self {
+        self.tenants.push(tenants);
+        self
+    }
+
+    /// Declares views and services. Views that are not declared are then refused; without a registry any
+    /// view takes anything.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
         self
     }
 
@@ -99,14 +116,17 @@ impl UnifiedFeatureStoreBuilder {
         let stacks = destinations.into_iter().filter_map(|to| self.stack(to)).collect();
         let stores =
             self.stores.iter().map(|store| (store.name.clone(), Arc::clone(&store.backend))).collect();
-        let routed = Routed::new(stacks, stores, routes, 0)?;
+        let mut top: Arc<dyn OnlineStoreBackend> = Arc::new(Routed::new(stacks, stores, routes, 0)?);
+        if self.tenants.iter().any(|rule| rule.quota != Quota::default()) {
+            let quotas = self.tenants.iter().map(|rule| (rule.tenant.clone(), rule.quota)).collect();
+            top = Arc::new(Quotas::new(top, quotas));
+        }
 
-        let store = OnlineStore::builder(Arc::new(routed))
-            .clock(self.clock)
-            .views(self.views)
-            .settings(self.settings)
-            .build()?;
-        Ok(UnifiedFeatureStore { shared: Arc::new(Shared { routes: self.routes, default }), store })
+        let views = self.registry.iter().flat_map(Registry::views).cloned();
+        let store =
+            OnlineStore::builder(top).clock(self.clock).views(views).settings(self.settings).build()?;
+        let shared = Shared { routes: self.routes, default, tenants: self.tenants, registry: self.registry };
+        Ok(UnifiedFeatureStore { shared: Arc::new(shared), store })
     }
 
     fn default_or_only_store(&self) -> Option<Destination> {

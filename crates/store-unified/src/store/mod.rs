@@ -11,10 +11,12 @@ use feature_core::{
     BatchRows, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore, PurgeProgress,
     PurgeReport, RecordKey, Result, SYSTEM_TENANT, Scope, Timestamp, Ttl, ViewKey, WriteOutcome, WriteReport,
 };
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 
 pub use build::UnifiedFeatureStoreBuilder;
-pub use rules::{Destination, RouteRule, StoreRule};
+pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
+
+use crate::registry::Registry;
 
 /// Many views, tenants and stores behind one handle. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub struct UnifiedFeatureStore {
 struct Shared {
     routes: Vec<RouteRule>,
     default: Destination,
+    tenants: Vec<TenantRule>,
+    registry: Option<Registry>,
 }
 
 /// Where the records of a view of a tenant go, and why.
@@ -79,7 +83,7 @@ impl UnifiedFeatureStore {
         entity_key: &EntityKey,
         feature_names: Option<&[&str]>,
     ) -> Result<Option<FeatureRow>> {
-        self.check_names(tenant_id)?;
+        self.check_names(tenant_id, feature_view)?;
         self.store.read_features(tenant_id, feature_view, entity_key, feature_names).await
     }
 
@@ -94,7 +98,7 @@ impl UnifiedFeatureStore {
         entity_keys: &[EntityKey],
         feature_names: Option<&[&str]>,
     ) -> Result<BatchRows> {
-        self.check_names(tenant_id)?;
+        self.check_names(tenant_id, feature_view)?;
         self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names).await
     }
 
@@ -126,7 +130,7 @@ impl UnifiedFeatureStore {
         feature_view: &str,
         writes: impl IntoIterator<Item = W>,
     ) -> Result<WriteReport> {
-        self.check_names(tenant_id)?;
+        self.check_names(tenant_id, feature_view)?;
         self.store.batch_write(tenant_id, feature_view, writes).await
     }
 
@@ -140,13 +144,17 @@ impl UnifiedFeatureStore {
         feature_view: &str,
         entity_keys: &[EntityKey],
     ) -> Result<Vec<Result<bool>>> {
-        self.check_names(tenant_id)?;
+        self.check_names(tenant_id, feature_view)?;
         self.store.delete(tenant_id, feature_view, entity_keys).await
     }
 
-    /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`].
+    /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`]. What the
+    /// software itself keeps is not among them.
     pub fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, FeatureRow)>> {
-        self.store.scan(scope)
+        let data = |row: &Result<(RecordKey, FeatureRow)>| {
+            row.as_ref().map_or(true, |(key, _)| key.view().tenant() != SYSTEM_TENANT)
+        };
+        self.store.scan(scope).filter(move |row| std::future::ready(data(row))).boxed()
     }
 
     /// Removes all records of a view of a tenant, or of a tenant in all its stores; see
@@ -155,6 +163,11 @@ impl UnifiedFeatureStore {
     /// # Errors
     /// As [`OnlineStore::purge_with_progress`].
     pub async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        match scope {
+            Scope::Tenant(tenant) => refuse_system_tenant(tenant)?,
+            Scope::View(view) => refuse_system_tenant(view.tenant())?,
+            Scope::Store => {}
+        }
         self.store.purge_with_progress(scope, progress).await
     }
 
@@ -179,13 +192,32 @@ impl UnifiedFeatureStore {
         &self.store
     }
 
-    fn check_names(&self, tenant_id: &str) -> Result<()> {
-        match tenant_id == SYSTEM_TENANT {
-            true => Err(Error::invalid_argument(format!(
-                "the tenant `{SYSTEM_TENANT}` is reserved for what the software itself keeps"
-            ))),
-            false => Ok(()),
+    /// The declared views and services, if there are any.
+    pub fn registry(&self) -> Option<&Registry> {
+        self.shared.registry.as_ref()
+    }
+
+    fn check_names(&self, tenant_id: &str, feature_view: &str) -> Result<()> {
+        refuse_system_tenant(tenant_id)?;
+        match &self.shared.registry {
+            Some(registry) if registry.view(feature_view).is_none() => {
+                let known: Vec<_> = registry.views().map(|view| view.name.as_str()).collect();
+                Err(Error::invalid_argument(format!(
+                    "feature view `{feature_view}` is not declared; declared are {}",
+                    known.join(", ")
+                )))
+            }
+            _ => Ok(()),
         }
+    }
+}
+
+fn refuse_system_tenant(tenant_id: &str) -> Result<()> {
+    match tenant_id == SYSTEM_TENANT {
+        true => Err(Error::invalid_argument(format!(
+            "the tenant `{SYSTEM_TENANT}` is reserved for what the software itself keeps"
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use feature_core::{OnlineStoreBackend, ViewKey};
 
-use crate::wrappers::Pattern;
+use crate::wrappers::{Pattern, Quota};
 
 /// A store, by the name that routes know it by.
 #[derive(Clone, Debug)]
@@ -52,4 +52,15 @@ impl RouteRule {
     pub fn matches(&self, view: &ViewKey) -> bool {
         self.tenant.matches(view.tenant()) && self.view.matches(view.view())
     }
+}
+
+/// What some tenants are, and how much each may do. Of several rules the first that matches counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantRule {
+    /// The tenants.
+    pub tenant: Pattern,
+    /// What metrics call them, in place of their names: `gold`, `internal`, …
+    pub class: String,
+    /// How much each of them may do.
+    pub quota: Quota,
 }

@@ -78,6 +78,38 @@ impl EntityKey {
         })
     }
 
+    /// The key of these join keys alone, each named once, in any order; `None` when there is one that this
+    /// key lacks, or none at all.
+    ///
+    /// ```
+    /// use feature_core::EntityKey;
+    /// let key = EntityKey::parse("country=DE|customer_id=7")?;
+    /// assert_eq!(key.project(&["customer_id"]), Some(EntityKey::new("customer_id", 7)?));
+    /// assert_eq!(key.project(&["customer_id", "city"]), None);
+    /// # Ok::<(), feature_core::Error>(())
+    /// ```
+    pub fn project<S: AsRef<str>>(&self, join_keys: &[S]) -> Option<Self> {
+        let wanted = |pair: &&str| {
+            let name = pair.split_once('=').and_then(|(name, _)| unescape(name, JOIN_KEY_SEPARATORS).ok());
+            name.is_some_and(|name| join_keys.iter().any(|own| own.as_ref() == name))
+        };
+        let pairs = || self.0.split('|').filter(wanted);
+        if join_keys.is_empty() || pairs().count() != join_keys.len() {
+            return None;
+        }
+        if self.0.split('|').count() == join_keys.len() {
+            return Some(self.clone());
+        }
+        let mut text = String::with_capacity(self.0.len());
+        for pair in pairs() {
+            if !text.is_empty() {
+                text.push('|');
+            }
+            text.push_str(pair);
+        }
+        Some(Self(text.into()))
+    }
+
     /// The value of one join key.
     pub fn value_of(&self, name: &str) -> Option<Cow<'_, str>> {
         self.join_keys().find(|(own, _)| own == name).map(|(_, value)| value)
@@ -480,6 +512,24 @@ mod tests {
             prop_assert_eq!(back.view().view(), &a.1);
             let pairs: Vec<_> = back.entity().join_keys().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
             prop_assert_eq!(pairs, a.2);
+        }
+
+        #[test]
+        fn a_projection_is_the_key_of_its_join_keys(a in identities(), b in identities(), extra in any::<bool>()) {
+            let key_of = |pairs: &[(String, String)]| {
+                let each = |b: EntityKeyBuilder, (n, v): &(String, String)| b.with(n, v.as_str());
+                pairs.iter().fold(EntityKey::builder(), each).build().ok()
+            };
+            let mut pairs = a.2.clone();
+            pairs.extend(b.2.iter().filter(|(n, _)| a.2.iter().all(|(own, _)| own != n)).cloned());
+            let whole = key_of(&pairs).unwrap();
+            let mut names: Vec<&str> = a.2.iter().rev().map(|(n, _)| n.as_str()).collect();
+            prop_assert_eq!(whole.project(&names), key_of(&a.2));
+            if extra {
+                names.push("none has it");
+                prop_assert_eq!(whole.project(&names), None);
+            }
+            prop_assert_eq!(whole.project::<&str>(&[]), None);
         }
 
         #[test]

@@ -27,7 +27,7 @@ pub use merge::merge;
 pub use record::{
     FeatureNames, MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,
 };
-pub use row::{FeatureRow, FeatureStatus, RowDecoder};
+pub use row::{FeatureCell, FeatureRow, FeatureStatus, RowDecoder};
 pub use settings::{Params, Secret, StoreUrl};
 pub use store::{
     BatchRows, FeatureWrite, OnlineStore, OnlineStoreBuilder, StoreSettings, ViewRead, WriteMode,

@@ -1,5 +1,7 @@
 //! What a read gives.
 
+mod cells;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -13,6 +15,8 @@ use crate::key::EntityKey;
 use crate::record::{FeatureNames, RecordView};
 use crate::time::Timestamp;
 use crate::value::{FeatureValue, FeatureValues};
+
+pub use cells::FeatureCell;
 
 /// What there is to say about a requested feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,15 +156,11 @@ impl FeatureRow {
     }
 
     fn status_at(&self, at: usize) -> FeatureStatus {
-        match self.exceptions.as_ref().and_then(|exceptions| exceptions.status(at)) {
-            Some(own) => own,
-            None if self.values[at].is_null() => FeatureStatus::Null,
-            None => FeatureStatus::Present,
-        }
+        status_of(self.exceptions.as_deref(), at, &self.values[at])
     }
 
     fn time(&self, at: usize) -> Timestamp {
-        self.exceptions.as_ref().and_then(|exceptions| exceptions.time(at)).unwrap_or(self.timestamp)
+        time_of(self.exceptions.as_deref(), at, self.timestamp)
     }
 
     /// Name, status and value of each feature, in order.
@@ -168,6 +168,18 @@ impl FeatureRow {
         (0..self.len())
             .map(|at| (self.names.get(at).unwrap_or_default(), self.status_at(at), &self.values[at]))
     }
+}
+
+fn status_of(exceptions: Option<&Exceptions>, at: usize, value: &FeatureValue) -> FeatureStatus {
+    match exceptions.and_then(|exceptions| exceptions.status(at)) {
+        Some(own) => own,
+        None if value.is_null() => FeatureStatus::Null,
+        None => FeatureStatus::Present,
+    }
+}
+
+fn time_of(exceptions: Option<&Exceptions>, at: usize, timestamp: Timestamp) -> Timestamp {
+    exceptions.and_then(|exceptions| exceptions.time(at)).unwrap_or(timestamp)
 }
 
 /// Turns the records of one view into rows. Records that name the same features, as those of a view

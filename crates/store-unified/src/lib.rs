@@ -7,6 +7,7 @@ mod store;
 mod wrappers;
 
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
+pub use request::{CellStatus, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow};
 pub use store::{
     Decision, Destination, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
 };

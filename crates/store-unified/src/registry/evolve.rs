@@ -61,7 +61,7 @@ impl Registry {
     /// Compatible are: another view, feature or service; another TTL, max age or description; a type that
     /// holds every value of the old one, as `int64` does for `int32`; a service with more features, or with
     /// the same in another order, as long as those it had keep their names in a result. Values that are
-    /// stored under the narrower type are widened when a request reads them.
+    /// stored under the narrower type are widened when a [`FeatureRequest`](crate::FeatureRequest) reads them.
     ///
     /// # Errors
     /// `InvalidArgument` with every change that is not compatible, unless it is forced.

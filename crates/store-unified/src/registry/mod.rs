@@ -15,7 +15,7 @@ pub use evolve::{Force, view_contradictions};
 pub use reference::FeatureRef;
 pub use service::FeatureService;
 
-use crate::request::plan::Plan;
+use crate::request::plan::{Plan, hint};
 
 /// The declared feature views and feature services, checked as a whole. Immutable and cheap to clone.
 ///
@@ -167,6 +167,34 @@ impl Registry {
     pub fn output_names(&self, service: &str) -> Option<impl ExactSizeIterator<Item = &str>> {
         let service = self.0.services.get(service)?;
         Some(service.plan.columns.iter().map(|column| &*column.name))
+    }
+
+    /// What a service comes to.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when there is no such service.
+    pub(crate) fn plan_of_service(&self, name: &str) -> Result<Arc<Plan>> {
+        match self.0.services.get(name) {
+            Some(service) => Ok(Arc::clone(&service.plan)),
+            None => {
+                let hint = hint(name, self.0.services.keys());
+                Err(Error::invalid_argument(format!("no feature service `{name}` is declared{hint}")))
+            }
+        }
+    }
+
+    /// What a list of features comes to.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with everything that is wrong with the list.
+    pub(crate) fn plan_of(&self, features: &[FeatureRef]) -> Result<Arc<Plan>> {
+        match Plan::resolve(&self.0.views, features) {
+            Ok(plan) => Ok(Arc::new(plan)),
+            Err(problems) => {
+                let problems = problems.join("; ");
+                Err(Error::invalid_argument(format!("the request cannot be served: {problems}")))
+            }
+        }
     }
 }
 

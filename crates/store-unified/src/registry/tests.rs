@@ -119,3 +119,15 @@ fn what_cannot_be_read_says_where() {
     let error = serde_json::from_str::<Registry>(wrong).unwrap_err();
     assert!(error.to_string().contains("not declared"), "{error}");
 }
+
+#[test]
+fn an_unknown_service_is_refused_with_a_hint() {
+    let registry = Registry::builder()
+        .view(view("a", &[("x", ValueType::Int64)]))
+        .service(service("fraud_model", &["a:x"]))
+        .build()
+        .unwrap();
+    let error = registry.plan_of_service("fraud_modle").unwrap_err();
+    assert_eq!(error.message(), "no feature service `fraud_modle` is declared; did you mean `fraud_model`?");
+    assert!(registry.plan_of_service("fraud_model").is_ok());
+}

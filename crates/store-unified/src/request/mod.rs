@@ -1,3 +1,117 @@
 //! Requests: what a model asks for, and the table it gets.
 
+mod json;
 pub(crate) mod plan;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use feature_core::{EntityKey, OnlineStore, Result, ViewRead};
+
+pub use table::{CellStatus, FeatureColumn, FeatureTable, RowError, TableCell, TableRow};
+
+use crate::registry::{FeatureRef, Registry};
+use plan::Plan;
+
+/// What a model asks for: features of any views, of some entities of a tenant.
+///
+/// Each entity is a row of the result. It may have more join keys than one view needs: each view takes its
+/// own. Entities may repeat; each record is read once.
+#[derive(Clone, Debug)]
+pub struct FeatureRequest {
+    tenant: String,
+    entities: Vec<EntityKey>,
+    wanted: Wanted,
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone, Debug)]
+enum Wanted {
+    Service(String),
+    Features(Vec<FeatureRef>),
+}
+
+impl FeatureRequest {
+    /// The features of a service, in its order.
+    pub fn service(
+        tenant: impl Into<String>,
+        service: impl Into<String>,
+        entities: impl IntoIterator<Item = EntityKey>,
+    ) -> Self {
+        Self::new(tenant.into(), Wanted::Service(service.into()), entities)
+    }
+
+    /// These features, in this order, each at most once; they are called what those of a
+    /// [`FeatureService`](crate::FeatureService) would be. A service is resolved once, a list with each
+    /// request.
+    pub fn features(
+        tenant: impl Into<String>,
+        features: impl IntoIterator<Item = FeatureRef>,
+        entities: impl IntoIterator<Item = EntityKey>,
+    ) -> Self {
+        Self::new(tenant.into(), Wanted::Features(features.into_iter().collect()), entities)
+    }
+
+    fn new(tenant: String, wanted: Wanted, entities: impl IntoIterator<Item = EntityKey>) -> Self {
+        Self { tenant, entities: entities.into_iter().collect(), wanted, max_age: None }
+    }
+
+    /// Wants no feature older than this, by its own event time. The max age of a view still holds where it
+    /// is shorter.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// Whose features.
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The rows.
+    pub fn entities(&self) -> &[EntityKey] {
+        &self.entities
+    }
+
+    /// Reads what is asked for from a store, in one call on its backend however many views there are. The
+    /// store should have been [given the registry's views](feature_core::OnlineStoreBuilder::views), for it
+    /// is the store that applies their max age.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with all that is wrong with the request: a service, view or feature that the
+    /// registry does not have, features that would be called the same, rows that lack a join key. What
+    /// goes wrong with a record is an error of the table, at its row.
+    pub async fn read(&self, store: &OnlineStore, registry: &Registry) -> Result<FeatureTable> {
+        let plan = self.plan(registry)?;
+        let keys = plan.project(&self.entities)?;
+        let names: Vec<Vec<&str>> =
+            plan.views.iter().map(|view| view.features.iter().map(String::as_str).collect()).collect();
+        let reads: Vec<ViewRead<'_>> = plan
+            .views
+            .iter()
+            .zip(&names)
+            .map(|(view, names)| ViewRead {
+                feature_view: &view.name,
+                entity_keys: &keys[view.join_keys],
+                feature_names: Some(names),
+            })
+            .collect();
+        let rows = match self.max_age {
+            Some(max_age) => store.with_max_age(max_age).read_views(&self.tenant, &reads).await?,
+            None => store.read_views(&self.tenant, &reads).await?,
+        };
+        Ok(FeatureTable::assemble(&plan, &self.tenant, &self.entities, keys, rows))
+    }
+
+    fn plan(&self, registry: &Registry) -> Result<Arc<Plan>> {
+        match &self.wanted {
+            Wanted::Service(name) => registry.plan_of_service(name),
+            Wanted::Features(features) => registry.plan_of(features),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

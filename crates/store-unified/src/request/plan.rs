@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use feature_core::{FeatureView, ValueType};
+use feature_core::{EntityKey, Error, FeatureView, Result, ValueType};
 
 use crate::registry::FeatureRef;
+
+/// How many join keys that rows lack an error lists.
+const MAX_PROBLEMS: usize = 20;
 
 /// A list of references, resolved. A service is resolved once, when its registry is built.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,7 +63,8 @@ impl Plan {
             };
             match reference.feature() {
                 None => {
-                    features.extend(view.features.iter().map(|(name, of_type)| (view, &**name, *of_type)))
+                    let all = view.features.iter().map(|(name, of_type)| (view, &**name, *of_type));
+                    features.extend(all);
                 }
                 Some(name) => match view.features.get_key_value(name) {
                     Some((name, of_type)) => features.push((view, name, *of_type)),
@@ -130,6 +134,34 @@ impl Plan {
                 format!("{} would all be called `{name}` in the result", references.join(" and "))
             })
             .collect()
+    }
+
+    /// The entities with only the join keys of each set, in the order of the sets.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with every row that lacks a join key of a view, up to a point.
+    pub(crate) fn project(&self, entities: &[EntityKey]) -> Result<Vec<Vec<EntityKey>>> {
+        let project = |join_keys: &Vec<String>| entities.iter().map(|key| key.project(join_keys)).collect();
+        match self.join_keys.iter().map(project).collect() {
+            Some(projected) => Ok(projected),
+            None => Err(self.lacking(entities)),
+        }
+    }
+
+    fn lacking(&self, entities: &[EntityKey]) -> Error {
+        let mut problems = Vec::new();
+        for (row, key) in entities.iter().enumerate() {
+            for view in &self.views {
+                let lacks = self.join_keys[view.join_keys].iter().filter(|name| key.value_of(name).is_none());
+                problems.extend(lacks.map(|name| {
+                    format!("row {row} (`{key}`) lacks `{name}`, which feature view `{}` needs", view.name)
+                }));
+            }
+        }
+        let more = problems.len().saturating_sub(MAX_PROBLEMS);
+        problems.truncate(MAX_PROBLEMS);
+        let more = if more > 0 { format!("; and so on, {more} more") } else { String::new() };
+        Error::invalid_argument(format!("the request cannot be served: {}{more}", problems.join("; ")))
     }
 }
 

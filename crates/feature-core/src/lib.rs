@@ -35,4 +35,4 @@ pub use store::{
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp, Ttl, format_duration, parse_duration};
 pub use value::{FeatureValue, ValueType};
-pub use view::FeatureView;
+pub use view::{FeatureView, ViewPart};

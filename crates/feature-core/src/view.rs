@@ -56,6 +56,25 @@ pub struct FeatureView {
     pub max_age: Option<Duration>,
 }
 
+/// A part of a [`FeatureView`]'s declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViewPart {
+    /// Its name.
+    Name,
+    /// Its entities as a whole.
+    Entities,
+    /// The entity of this place, from 0.
+    Entity(usize),
+    /// Its features as a whole.
+    Features,
+    /// The feature of this name.
+    Feature(String),
+    /// Its time to live.
+    Ttl,
+    /// Its max age.
+    MaxAge,
+}
+
 /// What a file of feature views holds.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,7 +105,7 @@ impl FeatureView {
     }
 
     fn check_all(views: Vec<Self>) -> Result<Vec<Self>> {
-        let mut problems: Vec<String> = views.iter().flat_map(Self::problems).collect();
+        let mut problems: Vec<String> = views.iter().flat_map(Self::reasons).collect();
         for (at, view) in views.iter().enumerate() {
             if views[..at].iter().any(|earlier| earlier.name == view.name) {
                 problems.push(format!("feature view `{}` is declared twice", view.name));
@@ -100,45 +119,52 @@ impl FeatureView {
     /// # Errors
     /// `InvalidArgument` with everything that is wrong.
     pub fn validate(&self) -> Result<()> {
-        let problems = self.problems();
+        let problems = self.reasons();
         if problems.is_empty() { Ok(()) } else { Err(Error::invalid_argument(problems.join("; "))) }
     }
 
-    fn problems(&self) -> Vec<String> {
+    fn reasons(&self) -> Vec<String> {
+        let of_view = |(_, problem)| format!("feature view `{}`: {problem}", self.name);
+        self.problems().into_iter().map(of_view).collect()
+    }
+
+    /// Everything that is wrong with the declaration in itself, each with the part that it is about.
+    pub fn problems(&self) -> Vec<(ViewPart, String)> {
         let mut problems = Vec::new();
+        let mut add = |part, problem: String| problems.push((part, problem));
         if self.name.is_empty() {
-            problems.push("it has an empty name".to_owned());
+            add(ViewPart::Name, "it has an empty name".to_owned());
         }
         if self.entities.is_empty() {
-            problems.push("it has no entities: name at least one join key".to_owned());
+            add(ViewPart::Entities, "it has no entities: name at least one join key".to_owned());
         }
         for (at, entity) in self.entities.iter().enumerate() {
             if entity.is_empty() {
-                problems.push("an entity has an empty name".to_owned());
+                add(ViewPart::Entity(at), "an entity has an empty name".to_owned());
             } else if self.entities[..at].contains(entity) {
-                problems.push(format!("the entity `{entity}` is named twice"));
+                add(ViewPart::Entity(at), format!("the entity `{entity}` is named twice"));
             }
         }
         if self.features.is_empty() {
-            problems.push("it has no features".to_owned());
+            add(ViewPart::Features, "it has no features".to_owned());
         }
         for name in self.features.keys() {
-            if name.is_empty() {
-                problems.push("a feature has an empty name".to_owned());
-            } else if name.len() > MAX_FEATURE_NAME_BYTES {
-                problems.push(format!(
-                    "the feature `{name}` has a name of {} bytes, the limit is {MAX_FEATURE_NAME_BYTES}",
-                    name.len()
-                ));
-            }
+            let problem = match name.len() {
+                0 => "a feature has an empty name".to_owned(),
+                1..=MAX_FEATURE_NAME_BYTES => continue,
+                bytes => format!(
+                    "the feature `{name}` has a name of {bytes} bytes, the limit is {MAX_FEATURE_NAME_BYTES}"
+                ),
+            };
+            add(ViewPart::Feature(name.clone()), problem);
         }
         if matches!(self.ttl, Some(Ttl::After(lifetime)) if lifetime.is_zero()) {
-            problems.push("its ttl is zero".to_owned());
+            add(ViewPart::Ttl, "its ttl is zero".to_owned());
         }
         if self.max_age.is_some_and(|age| age.is_zero()) {
-            problems.push("its max_age is zero".to_owned());
+            add(ViewPart::MaxAge, "its max_age is zero".to_owned());
         }
-        problems.into_iter().map(|problem| format!("feature view `{}`: {problem}", self.name)).collect()
+        problems
     }
 
     /// Checks that a write fits the view, and widens its values to the declared types (see

@@ -3,11 +3,13 @@
 pub mod observe;
 mod registry;
 mod request;
+mod settings;
 mod store;
 mod wrappers;
 
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
 pub use request::{CellStatus, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow};
+pub use settings::{Problem, Problems, Settings, SettingsFormat, SettingsReader, StoreEntry};
 pub use store::{
     Decision, Destination, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
 };

@@ -39,6 +39,16 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether it is about every name that the other is about.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(_), Self::Prefix(_)) => false,
+            (_, Self::Name(name) | Self::Prefix(name)) => self.matches(name),
+        }
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

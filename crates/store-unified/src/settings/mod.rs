@@ -1,0 +1,184 @@
+//! One file that describes stores, routes, views, services and policies.
+
+mod env;
+mod node;
+mod open;
+mod problem;
+mod reader;
+mod routes;
+mod stores;
+mod toml;
+mod views;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::Path;
+
+use feature_core::{FeatureView, Result, StoreSettings, StoreUrl, ViewKey};
+
+pub use problem::{Problem, Problems};
+pub use stores::StoreEntry;
+
+use crate::store::{Decision, Destination, RouteRule};
+use node::{MAX_BYTES, Position};
+use problem::Sink;
+use reader::{Field, Section};
+
+/// The language of a settings file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingsFormat {
+    /// YAML 1.2, one document. Anchors and aliases work; merge keys (`<<`) do not exist in YAML 1.2.
+    Yaml,
+    /// TOML 1.1.
+    Toml,
+}
+
+impl SettingsFormat {
+    /// TOML where the file's name ends so, else YAML, of which JSON is a part.
+    pub fn of(path: &Path) -> Self {
+        let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+        if is_toml { Self::Toml } else { Self::Yaml }
+    }
+}
+
+/// What a settings file says. `docs/settings.md` explains the file.
+///
+/// ```
+/// use store_unified::{Settings, SettingsFormat, SettingsReader};
+/// let text = "
+/// stores:
+///   main: redis://:${REDIS_PASSWORD}@localhost:6379
+///   bulk: aerospike://localhost:3000/features
+/// routes:
+///   - { tenant: acme, view: '*', store: bulk }
+/// default: { store: mian }
+/// ";
+/// let reader = SettingsReader::new(SettingsFormat::Yaml).env(&|_| None);
+/// let problems = reader.read(text).unwrap_err();
+/// assert_eq!(
+///     problems.to_string(),
+///     "line 3: stores.main: the environment variable `REDIS_PASSWORD` is not set; \
+///      line 7: default.store: there is no store `mian`; did you mean `main`?"
+/// );
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The stores, in the order of the file.
+    pub stores: Vec<StoreEntry>,
+    /// Where records go: the first that matches counts.
+    pub routes: Vec<RouteRule>,
+    /// Where goes what no route is about.
+    pub default: Destination,
+    /// Deadline and skew.
+    pub calls: StoreSettings,
+    /// The feature views.
+    pub views: Vec<FeatureView>,
+    lines: Lines,
+}
+
+/// Where in the file the rules stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Lines {
+    routes: Vec<usize>,
+    default: Option<usize>,
+}
+
+impl Settings {
+    /// Where the records of a view of a tenant go. Asks no store.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty name.
+    pub fn route(&self, tenant_id: &str, feature_view: &str) -> Result<Decision> {
+        let view = ViewKey::new(tenant_id, feature_view)?;
+        let rule = self.routes.iter().position(|rule| rule.matches(&view));
+        let to = rule.map_or(&self.default, |rule| &self.routes[rule].to).clone();
+        Ok(Decision { rule, to })
+    }
+
+    /// The line of the rule that decided; `None` for a default that the file does not state.
+    pub fn line_of(&self, decision: &Decision) -> Option<usize> {
+        decision.rule.map_or(self.lines.default, |rule| self.lines.routes.get(rule).copied())
+    }
+}
+
+/// Reads settings. Environment and URLs are given to it, since this crate knows no backend and a test no
+/// environment.
+pub struct SettingsReader<'a> {
+    format: SettingsFormat,
+    env: env::Lookup<'a>,
+    check_url: &'a dyn Fn(&StoreUrl) -> Result<()>,
+}
+
+impl<'a> SettingsReader<'a> {
+    /// Reads this language, with the environment of the process, and takes any well-formed store URL.
+    pub fn new(format: SettingsFormat) -> Self {
+        Self { format, env: &|name| std::env::var(name).ok(), check_url: &|_| Ok(()) }
+    }
+
+    /// Looks `${NAME}` up here.
+    #[must_use]
+    pub fn env(self, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { env, ..self }
+    }
+
+    /// Also asks this whether a store URL is right. Its error must not show the URL.
+    #[must_use]
+    pub fn check_urls(self, check_url: &'a dyn Fn(&StoreUrl) -> Result<()>) -> Self {
+        Self { check_url, ..self }
+    }
+
+    /// The settings that a text describes.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read(&self, text: &str) -> Result<Settings, Problems> {
+        let sink = Sink::default();
+        let settings = self.tree(text, &sink).and_then(|root| {
+            let section = Field::root(&root, &sink).section()?;
+            Some(self.settings(section))
+        });
+        let problems = sink.into_problems();
+        match settings {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(Problems(problems)),
+        }
+    }
+
+    fn tree(&self, text: &str, sink: &Sink) -> Option<node::Node> {
+        if text.len() > MAX_BYTES {
+            sink.add("", Position::START, format!("the file has more than {MAX_BYTES} bytes"));
+            return None;
+        }
+        let mut root = match self.format {
+            SettingsFormat::Yaml => yaml::parse(text, sink),
+            SettingsFormat::Toml => toml::parse(text, sink),
+        }?;
+        env::substitute(&mut root, "", self.env, sink);
+        Some(root)
+    }
+
+    fn settings(&self, mut root: Section<'_>) -> Settings {
+        let (stores, names) = stores::read(root.need("stores"), self.check_url);
+        let (routes, lines) = routes::read(root.take("routes"), &names);
+        let default = root.take("default");
+        let lines = Lines { routes: lines, default: default.as_ref().map(Field::line) };
+        let default = routes::read_default(default, &root, &names);
+
+        let mut calls = StoreSettings::default();
+        root.set("deadline", &mut calls.deadline, |field| field.duration_above_zero());
+        root.set("max_future_skew", &mut calls.max_future_skew, |field| field.duration());
+        let views = root.take("feature_views").map(views::read).unwrap_or_default();
+        root.finish();
+        Settings { stores, routes, default, calls, views, lines }
+    }
+}
+
+impl fmt::Debug for SettingsReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettingsReader").field("format", &self.format).finish_non_exhaustive()
+    }
+}

@@ -6,6 +6,7 @@ mod open;
 mod problem;
 mod reader;
 mod routes;
+mod services;
 mod stores;
 mod toml;
 mod views;
@@ -17,15 +18,17 @@ mod tests;
 use std::fmt;
 use std::path::Path;
 
-use feature_core::{FeatureView, Result, StoreSettings, StoreUrl, ViewKey};
+use feature_core::{Result, StoreSettings, StoreUrl, ViewKey};
 
 pub use problem::{Problem, Problems};
 pub use stores::StoreEntry;
 
+use crate::registry::{FeatureService, Registry};
 use crate::store::{Decision, Destination, RouteRule};
 use node::{MAX_BYTES, Position};
 use problem::Sink;
 use reader::{Field, Section};
+use views::Views;
 
 /// The language of a settings file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +78,8 @@ pub struct Settings {
     pub default: Destination,
     /// Deadline and skew.
     pub calls: StoreSettings,
-    /// The feature views.
-    pub views: Vec<FeatureView>,
+    /// The feature views and feature services.
+    pub registry: Registry,
     lines: Lines,
 }
 
@@ -139,7 +142,7 @@ impl<'a> SettingsReader<'a> {
         let sink = Sink::default();
         let settings = self.tree(text, &sink).and_then(|root| {
             let section = Field::root(&root, &sink).section()?;
-            Some(self.settings(section))
+            self.settings(section)
         });
         let problems = sink.into_problems();
         match settings {
@@ -161,7 +164,7 @@ impl<'a> SettingsReader<'a> {
         Some(root)
     }
 
-    fn settings(&self, mut root: Section<'_>) -> Settings {
+    fn settings(&self, mut root: Section<'_>) -> Option<Settings> {
         let (stores, names) = stores::read(root.need("stores"), self.check_url);
         let (routes, lines) = routes::read(root.take("routes"), &names);
         let default = root.take("default");
@@ -171,10 +174,21 @@ impl<'a> SettingsReader<'a> {
         let mut calls = StoreSettings::default();
         root.set("deadline", &mut calls.deadline, |field| field.duration_above_zero());
         root.set("max_future_skew", &mut calls.max_future_skew, |field| field.duration());
-        let views = root.take("feature_views").map(views::read).unwrap_or_default();
+        let views = root.take("feature_views").map(|field| views::read(&field)).unwrap_or_default();
+        let services = root.take("feature_services").map(|field| services::read(&field, &views));
+        let registry = registry(&root, &views, services.unwrap_or_default());
         root.finish();
-        Settings { stores, routes, default, calls, views, lines }
+        Some(Settings { stores, routes, default, calls, registry: registry?, lines })
     }
+}
+
+/// The registry, unless there is something wrong with the file already.
+fn registry(root: &Section<'_>, views: &Views, services: Vec<FeatureService>) -> Option<Registry> {
+    if root.field().has_failed() {
+        return None;
+    }
+    let registry = Registry::builder().views(views.by_name().values().cloned()).services(services).build();
+    registry.map_err(|error| root.field().fail(error.message())).ok()
 }
 
 impl fmt::Debug for SettingsReader<'_> {

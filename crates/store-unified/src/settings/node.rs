@@ -85,5 +85,5 @@ fn describe_text(text: &str) -> String {
 /// Whether a message may show a text of the file: not one that is long, or may be a URL and so hold a
 /// password.
 pub(super) fn may_be_shown(text: &str) -> bool {
-    !text.contains([':', '@']) && text.chars().count() <= 60
+    !text.contains(['@', '?']) && !text.contains("//") && text.chars().count() <= 60
 }

@@ -69,6 +69,10 @@ impl Sink {
         self.0.borrow_mut().push(problem);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// What gathered.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();

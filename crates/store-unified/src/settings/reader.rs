@@ -27,6 +27,11 @@ impl<'a> Field<'a> {
         self.node.at.line
     }
 
+    /// Whether something has been wrong, here or anywhere in the file.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.sink.is_empty()
+    }
+
     /// Says that something is wrong with it.
     pub(super) fn fail(&self, message: impl Into<String>) {
         self.sink.add(self.path.as_str(), self.node.at, message);

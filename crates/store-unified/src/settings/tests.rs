@@ -1,6 +1,6 @@
 //! What is wrong with a file is found, all of it, where it stands.
 
-use feature_core::{Error, FeatureView};
+use feature_core::Error;
 use proptest::prelude::*;
 
 use super::*;
@@ -204,11 +204,54 @@ feature_views:
 - {name: b, entities: *entities, features: *features}
 stores: {a: 'memory:'}
 ";
-    let views = yaml(text).unwrap().views;
-    let declared = FeatureView::from_yaml(
+    let registry = yaml(text).unwrap().registry;
+    let declared = Registry::from_yaml(
         "feature_views: [{name: a, entities: [e], features: {x: bool}}, {name: b, entities: [e], features: {x: bool}}]",
     );
-    assert_eq!(views, declared.unwrap());
+    assert_eq!(registry, declared.unwrap());
+}
+
+#[test]
+fn services_are_checked_feature_by_feature() {
+    says(
+        "stores: {a: 'memory:'}
+feature_views:
+- {name: a, entities: [e], features: {x: bool, y: bool}}
+- {name: b, entities: [e], features: {x: nonsense}}
+feature_services:
+- name: s
+  features:
+  - a:x
+  - a:z
+  - a
+  - c:x
+  - b:anything
+- {name: s, features: []}
+- {features: ['a:x'], name: 7}
+",
+        &[
+            "4: feature_views[1].features.x: `nonsense` is not a feature type",
+            "9: feature_services[0].features[1]: feature view `a` has no feature `z`",
+            "10: feature_services[0].features[2]: `a` does not name a feature",
+            "11: feature_services[0].features[3]: `c:x` is of a feature view that is not declared",
+            "13: feature_services[1].name: feature service `s` is declared twice; the first is in line 6",
+            "14: feature_services[2].name: expected a text: put it in quotes, found the number 7",
+        ],
+    );
+    says(
+        "stores: {a: 'memory:'}
+feature_views:
+- {name: a, entities: [e], features: {x: bool, y: bool}}
+feature_services:
+- {name: s, features: []}
+- name: t
+  features: ['a:*', 'a:x']
+",
+        &[
+            "5: feature_services[0].features: it names no feature",
+            "7: feature_services[1].features: `a:x` is named twice",
+        ],
+    );
 }
 
 #[test]

@@ -1,29 +1,72 @@
 //! `feature_views`: what pipelines may write and models expect.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use feature_core::{FeatureView, Ttl, ValueType, ViewPart};
 
 use super::reader::Field;
 
-pub(super) fn read(field: Field<'_>) -> Vec<FeatureView> {
+/// The views of a file.
+#[derive(Default)]
+pub(super) struct Views {
+    by_name: BTreeMap<String, FeatureView>,
+    /// Views that could be read in part.
+    partial: BTreeSet<String>,
+    /// Whether there is a view whose name could not be read.
+    nameless: bool,
+}
+
+impl Views {
+    pub(super) fn by_name(&self) -> &BTreeMap<String, FeatureView> {
+        &self.by_name
+    }
+
+    /// Whether a view's features are known, or that there is no such view.
+    pub(super) fn can_tell(&self, name: &str) -> bool {
+        !self.partial.contains(name) && (!self.nameless || self.by_name.contains_key(name))
+    }
+
+    /// Whether all views could be read.
+    pub(super) fn are_whole(&self) -> bool {
+        self.partial.is_empty() && !self.nameless
+    }
+}
+
+pub(super) fn read(field: &Field<'_>) -> Views {
+    let mut views = Views::default();
     let mut lines = HashMap::new();
-    let mut views = Vec::new();
     for item in field.items() {
-        let Some((view, name)) = view(&item) else { continue };
-        if let Some(first) = lines.insert(view.name.clone(), name.line()) {
-            name.fail(format!(
-                "feature view `{}` is declared twice; the first is in line {first}",
-                view.name
-            ));
+        let Some(Read { view, name, whole }) = view(&item) else {
+            views.nameless = true;
+            continue;
+        };
+        if !whole {
+            views.partial.insert(view.name.clone());
         }
-        views.push(view);
+        match lines.entry(view.name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(name.line());
+                views.by_name.insert(view.name.clone(), view);
+            }
+            Entry::Occupied(first) => name.fail(format!(
+                "feature view `{}` is declared twice; the first is in line {}",
+                view.name,
+                first.get()
+            )),
+        }
     }
     views
 }
 
-/// A view and where its name stands.
-fn view<'a>(field: &Field<'a>) -> Option<(FeatureView, Field<'a>)> {
+/// A view, where its name stands, and whether there was nothing that could not be read.
+struct Read<'a> {
+    view: FeatureView,
+    name: Field<'a>,
+    whole: bool,
+}
+
+fn view<'a>(field: &Field<'a>) -> Option<Read<'a>> {
     let mut section = field.section()?;
     let name = section.need("name");
     let entities = section.need("entities");
@@ -42,7 +85,7 @@ fn view<'a>(field: &Field<'a>) -> Option<(FeatureView, Field<'a>)> {
     let name_text = name.as_ref().and_then(Field::text);
     let entity_texts: Vec<Option<&str>> = entity_fields.iter().map(Field::text).collect();
     let types: Vec<Option<(String, ValueType)>> = feature_fields.iter().map(type_of).collect();
-    let complete = entity_texts.iter().all(Option::is_some) && types.iter().all(Option::is_some);
+    let whole = entity_texts.iter().all(Option::is_some) && types.iter().all(Option::is_some);
     let view = FeatureView {
         name: name_text?.to_owned(),
         description,
@@ -55,7 +98,7 @@ fn view<'a>(field: &Field<'a>) -> Option<(FeatureView, Field<'a>)> {
         let field_of = match &part {
             ViewPart::Name => name.as_ref(),
             // What could not be read may have been what is missing.
-            ViewPart::Entities | ViewPart::Features | ViewPart::Entity(_) if !complete => continue,
+            ViewPart::Entities | ViewPart::Features | ViewPart::Entity(_) if !whole => continue,
             ViewPart::Entities => entities.as_ref(),
             ViewPart::Entity(at) => entity_fields.get(*at),
             ViewPart::Features => features.as_ref(),
@@ -69,7 +112,7 @@ fn view<'a>(field: &Field<'a>) -> Option<(FeatureView, Field<'a>)> {
             field.fail(problem);
         }
     }
-    name.map(|name| (view, name))
+    Some(Read { view, name: name?, whole })
 }
 
 fn lifetime(field: &Field<'_>) -> Option<Ttl> {

@@ -17,6 +17,7 @@ pub use build::UnifiedFeatureStoreBuilder;
 pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
 
 use crate::registry::Registry;
+use crate::request::{FeatureRequest, FeatureTable};
 
 /// Many views, tenants and stores behind one handle. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -70,6 +71,18 @@ impl UnifiedFeatureStore {
         let rule = self.shared.routes.iter().position(|rule| rule.matches(&view));
         let to = rule.map_or(&self.shared.default, |rule| &self.shared.routes[rule].to).clone();
         Ok(Decision { rule, to })
+    }
+
+    /// Reads what a model asks for: features of any views, in one call on each store that has some of them.
+    ///
+    /// # Errors
+    /// As [`FeatureRequest::read`]; `InvalidArgument` without a registry.
+    pub async fn read(&self, request: &FeatureRequest) -> Result<FeatureTable> {
+        refuse_system_tenant(request.tenant())?;
+        let registry = self.shared.registry.as_ref().ok_or_else(|| {
+            Error::invalid_argument("a request needs declared views: give the store a registry")
+        })?;
+        request.read(&self.store, registry).await
     }
 
     /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.

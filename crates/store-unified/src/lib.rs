@@ -13,4 +13,8 @@ pub use settings::{Problem, Problems, Settings, SettingsFormat, SettingsReader, 
 pub use store::{
     Decision, Destination, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,
 };
-pub use wrappers::{Pattern, Quota, Quotas, Route, Routed};
+pub use wrappers::provenance;
+pub use wrappers::{
+    Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings, Hedged, LimitSettings, Limited,
+    Pattern, Quota, Quotas, RetrySettings, Retrying, Route, Routed,
+};

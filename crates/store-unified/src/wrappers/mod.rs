@@ -1,9 +1,27 @@
 //! Backends that wrap backends. Each does one thing, works over any store, and passes the conformance suite.
 
+mod breaker;
+mod budget;
+mod circuit;
+mod fallback;
 mod foreign;
+mod hedged;
+mod limited;
+pub mod provenance;
 mod quotas;
+mod race;
+mod retrying;
 mod routed;
 mod rows;
+#[cfg(test)]
+mod testing;
+mod trouble;
 
+pub use breaker::CircuitSettings;
+pub use circuit::Circuit;
+pub use fallback::{Fallback, FallbackSettings};
+pub use hedged::{HedgeSettings, Hedged};
+pub use limited::{LimitSettings, Limited};
 pub use quotas::{Quota, Quotas};
+pub use retrying::{RetrySettings, Retrying};
 pub use routed::{Pattern, Route, Routed};

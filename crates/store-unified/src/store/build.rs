@@ -6,7 +6,7 @@ use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreS
 
 use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
 use crate::registry::Registry;
-use crate::wrappers::{Quota, Quotas, Route, Routed};
+use crate::wrappers::{Circuit, Fallback, Hedged, Limited, Quota, Quotas, Retrying, Route, Routed};
 
 /// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
 #[derive(Debug)]
@@ -113,10 +113,10 @@ impl UnifiedFeatureStoreBuilder {
             place,
         };
         let routes = self.routes.iter().zip(places).map(route).collect();
-        let stacks = destinations.into_iter().filter_map(|to| self.stack(to)).collect();
-        let stores =
-            self.stores.iter().map(|store| (store.name.clone(), Arc::clone(&store.backend))).collect();
-        let mut top: Arc<dyn OnlineStoreBackend> = Arc::new(Routed::new(stacks, stores, routes, 0)?);
+        let stores: Vec<(String, Backend)> =
+            self.stores.iter().map(|rule| (rule.name.clone(), guarded(rule))).collect();
+        let stacks = destinations.into_iter().filter_map(|to| stack(&stores, to)).collect();
+        let mut top: Backend = Arc::new(Routed::new(stacks, stores, routes, 0)?);
         if self.tenants.iter().any(|rule| rule.quota != Quota::default()) {
             let quotas = self.tenants.iter().map(|rule| (rule.tenant.clone(), rule.quota)).collect();
             top = Arc::new(Quotas::new(top, quotas));
@@ -137,10 +137,6 @@ impl UnifiedFeatureStoreBuilder {
         }
     }
 
-    fn find(&self, name: &str) -> Option<&StoreRule> {
-        self.stores.iter().find(|store| store.name == name)
-    }
-
     fn problems(&self, default: Option<&Destination>) -> Vec<String> {
         let mut problems = Vec::new();
         for (at, store) in self.stores.iter().enumerate() {
@@ -157,15 +153,47 @@ impl UnifiedFeatureStoreBuilder {
         }
         let rules = self.routes.iter().map(|rule| (format!("route {}:{}", rule.tenant, rule.view), &rule.to));
         for (what, to) in rules.chain(default.map(|to| ("default".to_owned(), to))) {
-            if self.find(&to.store).is_none() {
-                problems.push(format!("{what}: there is no store `{}`", to.store));
+            let fallback = to.fallback.as_ref().map(|(store, _)| store);
+            for name in [Some(&to.store), fallback].into_iter().flatten() {
+                if !self.stores.iter().any(|store| store.name == *name) {
+                    problems.push(format!("{what}: there is no store `{name}`"));
+                }
+            }
+            if fallback == Some(&to.store) {
+                problems.push(format!("{what}: store `{}` is its own fallback", to.store));
             }
         }
         problems
     }
+}
 
-    /// What stands between the router and the stores of a destination.
-    fn stack(&self, to: &Destination) -> Option<Arc<dyn OnlineStoreBackend>> {
-        Some(Arc::clone(&self.find(&to.store)?.backend))
+type Backend = Arc<dyn OnlineStoreBackend>;
+
+/// A store with all that stands between it and its callers, whichever destination they come from.
+fn guarded(rule: &StoreRule) -> Backend {
+    let name = &rule.name;
+    let mut store = Arc::clone(&rule.backend);
+    if let Some(settings) = rule.retry {
+        store = Arc::new(Retrying::new(store, name, settings));
     }
+    if let Some(settings) = rule.hedge {
+        store = Arc::new(Hedged::new(store, name, settings));
+    }
+    if let Some(settings) = rule.circuit {
+        store = Arc::new(Circuit::new(store, name, settings));
+    }
+    if let Some(settings) = rule.limit {
+        store = Arc::new(Limited::new(store, name, settings));
+    }
+    store
+}
+
+/// What a route leads to.
+fn stack(stores: &[(String, Backend)], to: &Destination) -> Option<Backend> {
+    let find = |name: &String| Some(Arc::clone(&stores.iter().find(|(own, _)| own == name)?.1));
+    let mut stack = find(&to.store)?;
+    if let Some((second, settings)) = &to.fallback {
+        stack = Arc::new(Fallback::new(stack, find(second)?, &to.store, *settings));
+    }
+    Some(stack)
 }

@@ -18,6 +18,7 @@ pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
 
 use crate::registry::Registry;
 use crate::request::{FeatureRequest, FeatureTable};
+use crate::wrappers::provenance::watch;
 
 /// Many views, tenants and stores behind one handle. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -74,6 +75,7 @@ impl UnifiedFeatureStore {
     }
 
     /// Reads what a model asks for: features of any views, in one call on each store that has some of them.
+    /// The table says which rows a fallback store has served.
     ///
     /// # Errors
     /// As [`FeatureRequest::read`]; `InvalidArgument` without a registry.
@@ -82,7 +84,10 @@ impl UnifiedFeatureStore {
         let registry = self.shared.registry.as_ref().ok_or_else(|| {
             Error::invalid_argument("a request needs declared views: give the store a registry")
         })?;
-        request.read(&self.store, registry).await
+        let (table, from_fallback) = watch(request.read(&self.store, registry)).await;
+        let mut table = table?;
+        table.mark_fallback(&from_fallback);
+        Ok(table)
     }
 
     /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.

@@ -4,21 +4,32 @@ use std::sync::Arc;
 
 use feature_core::{OnlineStoreBackend, ViewKey};
 
-use crate::wrappers::{Pattern, Quota};
+use crate::wrappers::{
+    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, Pattern, Quota, RetrySettings,
+};
 
-/// A store, by the name that routes know it by.
+/// A store, by the name that routes know it by, and what stands between it and its callers. What is `None`
+/// is not there.
 #[derive(Clone, Debug)]
 pub struct StoreRule {
     /// The name, as it stands in routes, metrics and reports.
     pub name: String,
     /// The store.
     pub backend: Arc<dyn OnlineStoreBackend>,
+    /// How calls that failed are tried again.
+    pub retry: Option<RetrySettings>,
+    /// When a slow read is sent a second time.
+    pub hedge: Option<HedgeSettings>,
+    /// When the store is left alone for a while.
+    pub circuit: Option<CircuitSettings>,
+    /// How many calls it may get at a time.
+    pub limit: Option<LimitSettings>,
 }
 
 impl StoreRule {
     /// A store with nothing between it and its callers.
     pub fn new(name: impl Into<String>, backend: Arc<dyn OnlineStoreBackend>) -> Self {
-        Self { name: name.into(), backend }
+        Self { name: name.into(), backend, retry: None, hedge: None, circuit: None, limit: None }
     }
 }
 
@@ -27,12 +38,21 @@ impl StoreRule {
 pub struct Destination {
     /// The name of the store that they live in.
     pub store: String,
+    /// The name of the store that serves what this one cannot, and when.
+    pub fallback: Option<(String, FallbackSettings)>,
 }
 
 impl Destination {
     /// A store alone.
     pub fn new(store: impl Into<String>) -> Self {
-        Self { store: store.into() }
+        Self { store: store.into(), fallback: None }
+    }
+
+    /// Reads from another store what the first cannot give.
+    #[must_use]
+    pub fn with_fallback(mut self, store: impl Into<String>, settings: FallbackSettings) -> Self {
+        self.fallback = Some((store.into(), settings));
+        self
     }
 }
 

@@ -1,0 +1,175 @@
+//! The handle over several stores: what it refuses, where it sends things, and what it says of the answer.
+#![allow(clippy::unwrap_used, reason = "every function here is a test's")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use feature_core::{
+    EntityKey, Error, ErrorKind, FeatureWrite, OnlineStore, OnlineStoreBackend, PurgeProgress, SYSTEM_TENANT,
+    Scope, SystemClock,
+};
+use futures::TryStreamExt;
+use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
+use store_unified::{
+    CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Registry, RouteRule,
+    StoreRule, UnifiedFeatureStore,
+};
+
+const VIEWS: &str = "
+feature_views:
+- {name: customers, entities: [customer], features: {orders: int64, country: string}}
+- {name: merchants, entities: [merchant], features: {risk: float64, country: string}}
+feature_services:
+- {name: fraud, features: ['customers:*', 'merchants:*']}";
+
+fn map() -> Arc<dyn OnlineStoreBackend> {
+    Arc::new(MapStore::new(Arc::new(SystemClock)))
+}
+
+/// A store that is down while the switch is on.
+fn switched(inner: Arc<dyn OnlineStoreBackend>) -> (Arc<FaultyBackend>, Arc<AtomicBool>) {
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&down);
+    let script = move |_| match switch.load(Ordering::Relaxed) {
+        true => Fault::Fail(Error::new(ErrorKind::Unavailable, "down")),
+        false => Fault::None,
+    };
+    (Arc::new(FaultyBackend::new(inner, script)), down)
+}
+
+fn route(tenant: &str, view: &str, to: Destination) -> RouteRule {
+    RouteRule { tenant: tenant.parse().unwrap(), view: view.parse().unwrap(), to }
+}
+
+fn id(name: &str, value: &str) -> EntityKey {
+    EntityKey::new(name, value).unwrap()
+}
+
+#[test]
+fn everything_that_is_wrong_with_the_rules_is_in_one_error() {
+    let own_fallback = Destination::new("a").with_fallback("a", FallbackSettings::default());
+    let no_fallback = Destination::new("a").with_fallback("d", FallbackSettings::default());
+    let error = UnifiedFeatureStore::builder()
+        .store(StoreRule::new("a", map()))
+        .store(StoreRule::new("a", map()))
+        .store(StoreRule::new("", map()))
+        .route(route("acme", "*", Destination::new("c")))
+        .route(route("*", "customers", own_fallback))
+        .route(route("*", "*", no_fallback))
+        .build()
+        .unwrap_err();
+    for part in [
+        "store `a` is named twice",
+        "a store has an empty name",
+        "several stores: say which is the default",
+        "route acme:*: there is no store `c`",
+        "route *:customers: store `a` is its own fallback",
+        "route *:*: there is no store `d`",
+    ] {
+        assert!(error.message().contains(part), "{part} in {error}");
+    }
+    let error = UnifiedFeatureStore::builder().build().unwrap_err();
+    assert_eq!(error.message(), "there is no store");
+}
+
+#[tokio::test]
+async fn only_declared_views_and_never_the_reserved_tenant() {
+    let store = UnifiedFeatureStore::builder().store(StoreRule::new("a", map())).build().unwrap();
+    let key = id("customer", "1");
+    assert!(store.write_features("acme", "any", &key, [("x", 1)], None, None).await.is_ok());
+    let refused = store.write_features(SYSTEM_TENANT, "any", &key, [("x", 1)], None, None).await;
+    assert!(refused.unwrap_err().message().contains("reserved"));
+    let scope = Scope::tenant(SYSTEM_TENANT).unwrap();
+    assert!(store.purge(&scope, &PurgeProgress::default()).await.is_err());
+    // What the software itself has put there is not data.
+    let direct = OnlineStore::new(Arc::clone(store.online().backend()));
+    direct.write_features(SYSTEM_TENANT, "any", &key, [("x", 1)], None, None).await.unwrap();
+    assert_eq!(store.scan(&Scope::Store).try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    let request = FeatureRequest::features("acme", ["any:x".parse().unwrap()], [key.clone()]);
+    assert!(store.read(&request).await.unwrap_err().message().contains("registry"));
+
+    let registry = Registry::from_yaml(VIEWS).unwrap();
+    let store =
+        UnifiedFeatureStore::builder().store(StoreRule::new("a", map())).registry(registry).build().unwrap();
+    let refused = store.write_features("acme", "any", &key, [("x", 1)], None, None).await.unwrap_err();
+    assert!(refused.message().contains("not declared; declared are customers, merchants"), "{refused}");
+    let refused = store.write_features("acme", "customers", &key, [("orders", "many")], None, None).await;
+    assert!(refused.unwrap_err().message().contains("`orders` is int64"));
+}
+
+#[tokio::test]
+async fn a_request_over_two_stores_says_which_rows_the_fallback_has_served() {
+    let (first, down) = switched(map());
+    let second = map();
+    let fallback = Destination::new("first").with_fallback("second", FallbackSettings::default());
+    let store = UnifiedFeatureStore::builder()
+        .store(StoreRule::new("first", first.clone()))
+        .store(StoreRule::new("second", second.clone()))
+        .store(StoreRule::new("third", map()))
+        .route(route("acme", "customers", fallback))
+        .default_destination(Destination::new("third"))
+        .registry(Registry::from_yaml(VIEWS).unwrap())
+        .build()
+        .unwrap();
+    let decision = store.route("acme", "customers").unwrap();
+    assert_eq!((decision.rule, &*decision.to.store), (Some(0), "first"));
+    assert_eq!(
+        (store.route("acme", "merchants").unwrap().rule, store.route("b", "customers").unwrap().rule),
+        (None, None)
+    );
+
+    let customers = [("1", 10), ("2", 20)]
+        .map(|(customer, orders)| FeatureWrite::new(id("customer", customer), [("orders", orders)]));
+    assert_eq!(store.batch_write("acme", "customers", customers.clone()).await.unwrap().applied(), 2);
+    // The second store is kept by something else, and has one of them.
+    let kept = OnlineStore::new(second);
+    kept.batch_write("acme", "customers", customers.into_iter().take(1)).await.unwrap();
+    let merchant = FeatureWrite::new(id("merchant", "m"), [("risk", 0.5)]);
+    assert_eq!(store.batch_write("acme", "merchants", [merchant]).await.unwrap().applied(), 1);
+
+    let entity = |customer: &str| {
+        EntityKey::builder().with("customer", customer).with("merchant", "m").build().unwrap()
+    };
+    let request = FeatureRequest::service("acme", "fraud", ["1", "2"].map(entity));
+    let orders = |table: &store_unified::FeatureTable| table.column("orders").unwrap().statuses().to_vec();
+
+    let table = store.read(&request).await.unwrap();
+    assert_eq!(table.from_fallback().count(), 0);
+    assert_eq!(orders(&table), [CellStatus::Present; 2]);
+
+    down.store(true, Ordering::Relaxed);
+    let table = store.read(&request).await.unwrap();
+    // That there is nothing was the fallback's word, too.
+    assert_eq!(table.from_fallback().collect::<Vec<_>>(), [("customers", &[0, 1][..])]);
+    assert_eq!(orders(&table), [CellStatus::Present, CellStatus::NotFound]);
+    assert_eq!(table.column("risk").unwrap().statuses(), [CellStatus::Present; 2]);
+    let written =
+        store.write_features("acme", "customers", &id("customer", "1"), [("orders", 11)], None, None).await;
+    assert_eq!(written.unwrap_err().kind(), ErrorKind::Unavailable);
+
+    down.store(false, Ordering::Relaxed);
+    assert_eq!(store.read(&request).await.unwrap().from_fallback().count(), 0);
+}
+
+#[tokio::test]
+async fn a_store_has_one_circuit_whatever_route_leads_to_it() {
+    let (first, down) = switched(map());
+    let second = map();
+    let circuit = CircuitSettings { in_a_row: 3, ..CircuitSettings::default() };
+    let with_fallback = Destination::new("first").with_fallback("second", FallbackSettings::default());
+    let store = UnifiedFeatureStore::builder()
+        .store(StoreRule { circuit: Some(circuit), ..StoreRule::new("first", first.clone()) })
+        .store(StoreRule::new("second", second))
+        .route(route("acme", "*", with_fallback))
+        .default_destination(Destination::new("first"))
+        .build()
+        .unwrap();
+    down.store(true, Ordering::Relaxed);
+    let key = id("customer", "1");
+    for _ in 0..5 {
+        assert_eq!(store.read_features("acme", "v", &key, None).await.unwrap(), None);
+        assert!(store.read_features("other", "v", &key, None).await.is_err());
+    }
+    assert_eq!(first.count(Operation::Get), 3);
+    assert!(store.check().await.unwrap().warnings[0].starts_with("first does not answer"));
+}

@@ -15,6 +15,6 @@ pub use store::{
 };
 pub use wrappers::provenance;
 pub use wrappers::{
-    Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings, Hedged, LimitSettings, Limited,
-    Pattern, Quota, Quotas, RetrySettings, Retrying, Route, Routed,
+    CacheSettings, CacheStats, Cached, Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings,
+    Hedged, LimitSettings, Limited, Pattern, Quota, Quotas, RetrySettings, Retrying, Route, Routed,
 };

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod budget;
+mod cached;
 mod circuit;
 mod fallback;
 mod foreign;
@@ -18,6 +19,7 @@ mod testing;
 mod trouble;
 
 pub use breaker::CircuitSettings;
+pub use cached::{CacheSettings, CacheStats, Cached};
 pub use circuit::Circuit;
 pub use fallback::{Fallback, FallbackSettings};
 pub use hedged::{HedgeSettings, Hedged};

@@ -186,7 +186,7 @@ pub(crate) fn strictest(all: impl IntoIterator<Item = Capabilities>) -> Capabili
     all.into_iter().reduce(meet).unwrap_or(Capabilities::new("unified"))
 }
 
-fn unanswered() -> Error {
+pub(crate) fn unanswered() -> Error {
     Error::new(ErrorKind::Internal, "a store did not answer with one row for each key; report it")
 }
 

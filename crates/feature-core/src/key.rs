@@ -90,17 +90,23 @@ impl EntityKey {
     /// ```
     pub fn project<S: AsRef<str>>(&self, join_keys: &[S]) -> Option<Self> {
         let wanted = |pair: &&str| {
-            let name = pair.split_once('=').and_then(|(name, _)| unescape(name, JOIN_KEY_SEPARATORS).ok());
-            name.is_some_and(|name| join_keys.iter().any(|own| own.as_ref() == name))
+            let Some((name, _)) = pair.split_once('=') else { return false };
+            // Most names are written as they are.
+            match name.contains('%') {
+                false => join_keys.iter().any(|own| own.as_ref() == name),
+                true => unescape(name, JOIN_KEY_SEPARATORS)
+                    .is_ok_and(|name| join_keys.iter().any(|own| own.as_ref() == name)),
+            }
         };
         let pairs = || self.0.split('|').filter(wanted);
-        if join_keys.is_empty() || pairs().count() != join_keys.len() {
+        let (kept, bytes) = pairs().fold((0, 0), |(kept, bytes), pair| (kept + 1, bytes + pair.len() + 1));
+        if join_keys.is_empty() || kept != join_keys.len() {
             return None;
         }
-        if self.0.split('|').count() == join_keys.len() {
+        if bytes > self.0.len() {
             return Some(self.clone());
         }
-        let mut text = String::with_capacity(self.0.len());
+        let mut text = String::with_capacity(bytes);
         for pair in pairs() {
             if !text.is_empty() {
                 text.push('|');

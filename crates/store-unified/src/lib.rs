@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod migration;
 pub mod observe;
 mod registry;
 mod request;
@@ -7,6 +8,10 @@ mod settings;
 mod store;
 mod wrappers;
 
+pub use migration::{
+    Comparison, Difference, MigrationProgress, MigrationSettings, MigrationStatus, Migrations, Phase,
+    StartOptions, Step, Verified,
+};
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
 pub use request::{CellStatus, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow};
 pub use settings::{Problem, Problems, Settings, SettingsFormat, SettingsReader, StoreEntry};
@@ -16,5 +21,6 @@ pub use store::{
 pub use wrappers::provenance;
 pub use wrappers::{
     CacheSettings, CacheStats, Cached, Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings,
-    Hedged, LimitSettings, Limited, Pattern, Quota, Quotas, RetrySettings, Retrying, Route, Routed,
+    Hedged, LimitSettings, Limited, MirrorSettings, Mirrored, Pattern, Quota, Quotas, RetrySettings,
+    Retrying, Route, Routed,
 };

@@ -1,0 +1,223 @@
+//! Writes that more than one store takes part in.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use feature_core::{
+    CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use super::{Mirrored, lost};
+use crate::migration::{Known, Plan};
+use crate::wrappers::foreign::{self, foreign};
+use crate::wrappers::rows::pick;
+use crate::wrappers::settle::{Link, Task, counted, settle};
+
+/// A store that is written too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// Its number among the others.
+    pub(super) number: usize,
+    pub(super) required: bool,
+}
+
+/// Which stores a write goes to.
+enum Written<'a> {
+    Alone(&'a Arc<dyn OnlineStoreBackend>),
+    /// The source, and these.
+    Also(Vec<Target>),
+}
+
+impl Mirrored {
+    /// Writes to the source, and brings those of the others that take part to the same state before it is
+    /// acknowledged. `bytes` is what a row becomes, `None` for a delete; `wrote` says whether the source has
+    /// taken it.
+    async fn write_both<T, F: Future<Output = Vec<Result<T>>>>(
+        &self,
+        keys: &[RecordKey],
+        targets: &[Target],
+        call: CallContext,
+        bytes: impl Fn(usize) -> Option<Bytes>,
+        write: impl FnOnce(Vec<usize>) -> F,
+        wrote: impl Fn(&T) -> bool,
+    ) -> Vec<Result<T>> {
+        let mut answers: Vec<Option<Result<T>>> = keys.iter().map(|_| None).collect();
+        // What is found before the write is older than what the write makes, see `settle`.
+        let looks = targets.iter().map(|target| self.others[target.number].1.get(keys, call));
+        let looks = join_all(looks).await.into_iter().map(|rows| counted(rows, keys.len()));
+        let grounds: Vec<Vec<_>> = looks.collect();
+        for (target, ground) in targets.iter().zip(&grounds).filter(|(target, _)| target.required) {
+            for (answer, found) in answers.iter_mut().zip(ground) {
+                if let Err(error) = found {
+                    answer.get_or_insert_with(|| Err(self.refused(*target, error)));
+                }
+            }
+        }
+        let open: Vec<usize> = (0..keys.len()).filter(|row| answers[*row].is_none()).collect();
+        if !open.is_empty() {
+            let written = counted(write(open.clone()).await, open.len());
+            for (row, answer) in open.into_iter().zip(written) {
+                answers[row] = Some(answer);
+            }
+        }
+        let written = |answer: &Option<Result<T>>| matches!(answer, Some(Ok(done)) if wrote(done));
+        let rows: Vec<usize> = (0..keys.len()).filter(|row| written(&answers[*row])).collect();
+        if rows.is_empty() {
+            return answers.into_iter().map(|row| row.unwrap_or_else(|| Err(lost()))).collect();
+        }
+        let settling = targets.iter().zip(&grounds).map(|(target, grounds)| {
+            let task = |row: &usize| {
+                let ground = grounds[*row].as_ref().ok()?.clone();
+                let key = keys[*row].clone();
+                Some((
+                    *row,
+                    match bytes(*row) {
+                        Some(bytes) => Task::written(key, ground, bytes),
+                        None => Task::deleted(key, ground),
+                    },
+                ))
+            };
+            let (numbers, tasks): (Vec<usize>, Vec<Task>) = rows.iter().filter_map(task).unzip();
+            let link = Link {
+                source: &*self.source,
+                target: &*self.others[target.number].1,
+                clock: &*self.watch.clock,
+                until: Some(call.deadline),
+            };
+            async move { numbers.into_iter().zip(settle(link, tasks, call).await).collect::<Vec<_>>() }
+        });
+        for (target, settled) in targets.iter().zip(join_all(settling).await) {
+            let mut taken = 0;
+            for (row, settled) in settled {
+                match settled {
+                    Ok(_) => taken += 1,
+                    Err(error) if target.required => answers[row] = Some(Err(self.lacking(*target, &error))),
+                    Err(_) => {}
+                }
+            }
+            self.miss(*target, rows.len() - taken);
+        }
+        answers.into_iter().map(|row| row.unwrap_or_else(|| Err(lost()))).collect()
+    }
+
+    fn miss(&self, target: Target, rows: usize) {
+        if rows > 0 && !target.required {
+            self.missed.fetch_add(rows as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The error of a row that was not written because a store that must have it does not answer.
+    fn refused(&self, target: Target, error: &Error) -> Error {
+        let message = format!(
+            "nothing was written, because store `{}`, which must have what `{}` has, fails: {}",
+            self.others[target.number].0,
+            self.name,
+            error.message()
+        );
+        derived(error, message).with_in_doubt(false)
+    }
+
+    /// The error of a row that one store has and the other has not.
+    pub(super) fn lacking(&self, target: Target, error: &Error) -> Error {
+        let message = format!(
+            "store `{}` has the write, `{}` has it not: {}; it is safe to repeat it",
+            self.name,
+            self.others[target.number].0,
+            error.message()
+        );
+        derived(error, message).with_in_doubt(true).with_retryable(true)
+    }
+
+    /// The stores that are written besides the source.
+    fn targets(&self, plan: &Plan) -> Result<Vec<Target>> {
+        let mut targets: Vec<Target> = self.mirror.into_iter().collect();
+        if let Plan::Both { to, .. } = plan {
+            self.target(to)?;
+            targets.extend(to.as_ref().ok().map(|number| Target { number: *number, required: true }));
+        }
+        Ok(targets)
+    }
+
+    pub(super) async fn put_by(
+        &self,
+        plan: &Plan,
+        known: &Known,
+        puts: Vec<RecordPut>,
+        call: CallContext,
+    ) -> Vec<Result<PutOutcome>> {
+        let targets = match self.written(plan) {
+            Ok(Written::Alone(store)) => return store.put(puts, call).await,
+            Ok(Written::Also(targets)) => targets,
+            Err(error) => return puts.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let (call, rows) = (limited(call, known), puts.len());
+        let keys: Vec<RecordKey> = puts.iter().map(|put| put.key.clone()).collect();
+        let bytes = |row: usize| Some(puts[row].bytes.clone());
+        let write = |rows: Vec<usize>| foreign::put(&*self.source, pick(&puts, &rows), call);
+        let wrote = |outcome: &PutOutcome| *outcome == PutOutcome::Stored;
+        let both = self.write_both(&keys, &targets, call, bytes, write, wrote);
+        let mut answers = within(call, rows, both).await;
+        if matches!(plan, Plan::Both { reads: true, .. }) {
+            // The next write may go to the other store, where a version of this one means nothing.
+            for answer in &mut answers {
+                if let Ok(PutOutcome::Refused(found)) = answer {
+                    *found = found.take().map(foreign);
+                }
+            }
+        }
+        answers
+    }
+
+    pub(super) async fn delete_by(
+        &self,
+        plan: &Plan,
+        known: &Known,
+        keys: &[RecordKey],
+        call: CallContext,
+    ) -> Vec<Result<bool>> {
+        let targets = match self.written(plan) {
+            Ok(Written::Alone(store)) => return store.delete(keys, call).await,
+            Ok(Written::Also(targets)) => targets,
+            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let call = limited(call, known);
+        let delete = |rows: Vec<usize>| async move { self.source.delete(&pick(keys, &rows), call).await };
+        let both = self.write_both(keys, &targets, call, |_| None, delete, |_| true);
+        within(call, keys.len(), both).await
+    }
+
+    fn written(&self, plan: &Plan) -> Result<Written<'_>> {
+        match plan {
+            Plan::Target { to } => self.target(to).map(Written::Alone),
+            Plan::Hold { .. } => Err(Error::new(ErrorKind::Unavailable, "writes wait; write again")),
+            Plan::Source | Plan::Both { .. } => {
+                let targets = self.targets(plan)?;
+                Ok(if targets.is_empty() { Written::Alone(&self.source) } else { Written::Also(targets) })
+            }
+        }
+    }
+}
+
+fn derived(error: &Error, message: String) -> Error {
+    Error::new(error.kind(), message).with_retryable(error.is_retryable()).with_source(error.clone())
+}
+
+/// A call that ends before what it knows is too old.
+fn limited(call: CallContext, known: &Known) -> CallContext {
+    CallContext { deadline: call.deadline.min(Instant::now() + known.write_limit()) }
+}
+
+async fn within<T>(
+    call: CallContext,
+    rows: usize,
+    work: impl Future<Output = Vec<Result<T>>>,
+) -> Vec<Result<T>> {
+    tokio::time::timeout_at(call.deadline, work).await.unwrap_or_else(|_| {
+        let message = "a write to two stores may not take so long; it is safe to repeat it";
+        let error = Error::new(ErrorKind::DeadlineExceeded, message).with_in_doubt(true);
+        (0..rows).map(|_| Err(error.clone())).collect()
+    })
+}

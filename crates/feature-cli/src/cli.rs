@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use feature_core::{EntityKey, SYSTEM_TENANT, Timestamp, Ttl, parse_duration};
 
 use crate::exit;
@@ -12,16 +13,13 @@ use crate::exit;
 #[derive(Debug, Parser)]
 #[command(name = "fstore", version, after_help = exit::HELP, propagate_version = true)]
 pub(crate) struct Cli {
-    /// The store, such as embedded:features.redb or redis://localhost:6379.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "FSTORE_URL",
-        hide_env_values = true,
-        default_value = "embedded:features.redb"
-    )]
-    pub(crate) store: String,
+    /// The store, such as embedded:features.redb (the default) or redis://localhost:6379.
+    #[arg(long, global = true, value_name = "URL", env = "FSTORE_URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+
+    /// A settings file (YAML or TOML) that describes stores, routes, views and services; instead of --store.
+    #[arg(long, global = true, value_name = "FILE", env = "FSTORE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
 
     /// How results are written; by default `table` on a terminal and `ndjson` elsewhere.
     #[arg(long, global = true, value_enum)]
@@ -29,6 +27,50 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What a command works on.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The store of this URL.
+    Store(String),
+    /// What a settings file describes.
+    Settings(PathBuf),
+}
+
+const DEFAULT_STORE: &str = "embedded:features.redb";
+
+impl Cli {
+    /// The arguments of this process. What is given on the command line counts more than what the
+    /// environment says.
+    pub(crate) fn of_process() -> Self {
+        let matches = Self::command().get_matches();
+        Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    fn from_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(matches)?;
+        let stated = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if stated("store") && !stated("config") {
+            cli.config = None;
+        } else if stated("config") && !stated("store") {
+            cli.store = None;
+        }
+        if cli.store.is_some() && cli.config.is_some() {
+            let message = "a store and a settings file are given: use one of --store (FSTORE_URL) and --config \
+                           (FSTORE_CONFIG)";
+            return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
+    }
+
+    /// What the command works on.
+    pub(crate) fn target(&self) -> Target {
+        match (&self.config, &self.store) {
+            (Some(file), _) => Target::Settings(file.clone()),
+            (None, store) => Target::Store(store.clone().unwrap_or_else(|| DEFAULT_STORE.to_owned())),
+        }
+    }
 }
 
 /// How results are written.
@@ -50,6 +92,9 @@ pub(crate) enum Command {
     Demo,
     #[command(flatten)]
     OnStore(StoreCommand),
+    /// Look at a settings file, without asking a store.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Give unused space of an embedded store's file back.
     Compact,
     /// Write a shell's completions to standard output.
@@ -89,6 +134,18 @@ pub(crate) enum StoreCommand {
     },
     /// Ask the store how it is.
     Check(CheckArgs),
+}
+
+/// What to do with a settings file.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Find every mistake in a settings file; without one, say what it describes.
+    Check {
+        /// The file; by default that of --config.
+        file: Option<PathBuf>,
+    },
+    /// Say where the records of a view of a tenant go, and which line of the settings file says so.
+    Route(Place),
 }
 
 /// Which records.
@@ -176,8 +233,15 @@ pub(crate) enum InputFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    #[command(flatten)]
-    pub(crate) place: Place,
+    /// The tenant.
+    #[arg(long, value_parser = tenant)]
+    pub(crate) tenant: String,
+    /// The feature view.
+    #[arg(long, value_parser = name, required_unless_present = "service")]
+    pub(crate) view: Option<String>,
+    /// The feature service of the settings file: features of several views in one request.
+    #[arg(long, value_parser = name, conflicts_with_all = ["view", "features"])]
+    pub(crate) service: Option<String>,
     /// The features, in the order wanted; by default all.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) features: Vec<String>,
@@ -298,8 +362,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -317,5 +379,21 @@ mod tests {
             let error = Cli::try_parse_from([&["fstore"], command].concat()).unwrap_err();
             assert!(error.to_string().contains("reserved"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_command_line_counts_more_than_the_environment() {
+        // The environment of a test cannot be changed; two on the command line can be judged.
+        let of = |args: &[&str]| {
+            Cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_matches(&matches))
+        };
+        let error = of(&["fstore", "--store", "memory:", "views", "--config", "x.yaml"]).unwrap_err();
+        assert!(error.to_string().contains("FSTORE_CONFIG"), "{error}");
+        assert!(matches!(
+            of(&["fstore", "views", "--config", "x.yaml"]).unwrap().target(),
+            Target::Settings(_)
+        ));
+        let both = ["fstore", "get", "--tenant", "t", "--view", "v", "--service", "s", "k=1"];
+        assert!(of(&both).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use feature_core::{EntityKey, FeatureRow, FeatureStatus, FeatureValue, ViewKey};
 use serde_json::{Value, json};
+use store_unified::CellStatus;
 
 use crate::cli::Format;
 use crate::exit::Result;
@@ -68,7 +69,11 @@ impl<'a> FeatureRows<'a> {
             }
             (Format::Table | Format::Csv, row) => {
                 cells.extend([json!(entity.canonical()), row.map_or(Value::Null, time)]);
-                cells.extend(self.features.iter().map(|name| cell(self.format, name, row)));
+                let of = |name: &String| match row {
+                    Some(row) => cell(self.format, row.status(name).into(), row.get(name)),
+                    None => Value::Null,
+                };
+                cells.extend(self.features.iter().map(of));
             }
             (Format::Json | Format::Ndjson, row) => {
                 let expires_at = row.and_then(|row| row.expires_at).map(|at| at.to_string());
@@ -90,13 +95,14 @@ impl<'a> FeatureRows<'a> {
     }
 }
 
-fn cell(format: Format, name: &str, row: Option<&FeatureRow>) -> Value {
-    let Some(row) = row else { return Value::Null };
-    match (row.status(name), format) {
-        (FeatureStatus::Present, _) => row.get(name).map_or(Value::Null, FeatureValue::to_json),
-        (FeatureStatus::Null, Format::Table) => json!("null"),
-        (FeatureStatus::NotFound, Format::Table) => json!("-"),
-        (FeatureStatus::OutsideMaxAge, Format::Table) => json!("(too old)"),
+/// A feature as a cell of a table or CSV file.
+pub(crate) fn cell(format: Format, status: CellStatus, value: Option<&FeatureValue>) -> Value {
+    match (status, format) {
+        (CellStatus::Present, _) => value.map_or(Value::Null, FeatureValue::to_json),
+        (CellStatus::Null, Format::Table) => json!("null"),
+        (CellStatus::NotFound, Format::Table) => json!("-"),
+        (CellStatus::OutsideMaxAge, Format::Table) => json!("(too old)"),
+        (CellStatus::Failed, Format::Table) => json!("(failed)"),
         _ => Value::Null,
     }
 }

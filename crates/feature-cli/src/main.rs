@@ -8,13 +8,12 @@ mod exit;
 mod feature_rows;
 mod ingest;
 mod output;
+mod settings;
 mod stores;
 mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    exit::code_of(commands::run(cli::Cli::parse()))
+    exit::code_of(commands::run(cli::Cli::of_process()))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
+use feature_core::{Clock, Error, OnlineStoreBackend, StoreUrl};
 use futures::future::BoxFuture;
 use store_aerospike::{AerospikeConfig, AerospikeOnlineStore};
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
@@ -23,29 +23,66 @@ pub(crate) enum Missing {
 type Backend = Arc<dyn OnlineStoreBackend>;
 type Connect = for<'a> fn(&'a StoreUrl, Missing, Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>>;
 
-/// The known schemes, each with an example and what connects to it.
-const SCHEMES: &[(&str, &str, Connect)] = &[
-    ("embedded", "embedded:features.redb", |url, missing, clock| {
-        Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
-    }),
-    ("aerospike", "aerospike://localhost:3000/features", aerospike),
-    ("redis", "redis://localhost:6379", redis),
-    ("rediss", "rediss://user:password@host:6379", redis),
-    ("redis-cluster", "redis-cluster://host:6379,host2:6379", redis),
-    ("redis-sentinel", "redis-sentinel://host:26379,host2:26379?service_name=main", redis),
+/// A kind of store URL.
+struct Scheme {
+    name: &'static str,
+    example: &'static str,
+    /// Whether a URL is right, as far as that can be told without connecting.
+    check: fn(&StoreUrl) -> Result<(), Error>,
+    connect: Connect,
+}
+
+const fn redis(name: &'static str, example: &'static str) -> Scheme {
+    let check = |url: &StoreUrl| RedisConfig::from_url(url).map(drop);
+    Scheme { name, example, check, connect: connect_redis }
+}
+
+/// The known schemes.
+const SCHEMES: &[Scheme] = &[
+    Scheme {
+        name: "embedded",
+        example: "embedded:features.redb",
+        check: |url| EmbeddedConfig::from_url(url).map(drop),
+        connect: |url, missing, clock| {
+            Box::pin(async move { Ok(Arc::new(embedded(url, missing, clock)?) as _) })
+        },
+    },
+    Scheme {
+        name: "aerospike",
+        example: "aerospike://localhost:3000/features",
+        check: |url| AerospikeConfig::from_url(url).map(drop),
+        connect: connect_aerospike,
+    },
+    redis("redis", "redis://localhost:6379"),
+    redis("rediss", "rediss://user:password@host:6379"),
+    redis("redis-cluster", "redis-cluster://host:6379,host2:6379"),
+    redis("redis-sentinel", "redis-sentinel://host:26379,host2:26379?service_name=main"),
 ];
 
 /// Connects to the store of this URL.
 pub(crate) async fn connect(url: &str, missing: Missing, clock: Arc<dyn Clock>) -> Result<Backend> {
-    let url = parse(url)?;
-    match SCHEMES.iter().find(|(scheme, ..)| *scheme == url.scheme()) {
-        Some((_, _, connect)) => connect(&url, missing, clock).await,
-        None => Err(Failure::Usage(format!(
+    connect_to(&parse(url)?, missing, clock).await
+}
+
+/// The same, with a URL that is taken apart.
+pub(crate) async fn connect_to(url: &StoreUrl, missing: Missing, clock: Arc<dyn Clock>) -> Result<Backend> {
+    let scheme = scheme_of(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
+    (scheme.connect)(url, missing, clock).await
+}
+
+/// Whether a URL is right, as far as that can be told without connecting. The error does not show it.
+pub(crate) fn check(url: &StoreUrl) -> Result<(), Error> {
+    (scheme_of(url)?.check)(url)
+}
+
+fn scheme_of(url: &StoreUrl) -> Result<&'static Scheme, Error> {
+    SCHEMES.iter().find(|scheme| scheme.name == url.scheme()).ok_or_else(|| {
+        Error::invalid_argument(format!(
             "unknown store scheme `{}`; known are {}",
             url.scheme(),
-            examples(SCHEMES.iter().map(|(_, example, _)| *example))
-        ))),
-    }
+            examples(SCHEMES.iter().map(|scheme| scheme.example))
+        ))
+    })
 }
 
 /// Opens the embedded store of this URL.
@@ -70,7 +107,7 @@ fn embedded(url: &StoreUrl, missing: Missing, clock: Arc<dyn Clock>) -> Result<E
 }
 
 /// A server has its records or it has not: there is nothing to make.
-fn aerospike<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
+fn connect_aerospike<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
     Box::pin(async move {
         let config = AerospikeConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
         Ok(Arc::new(AerospikeOnlineStore::connect(config).await?) as _)
@@ -78,7 +115,7 @@ fn aerospike<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<
 }
 
 /// The same.
-fn redis<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
+fn connect_redis<'a>(url: &'a StoreUrl, _: Missing, _: Arc<dyn Clock>) -> BoxFuture<'a, Result<Backend>> {
     Box::pin(async move {
         let config = RedisConfig::from_url(url).map_err(|e| Failure::Usage(e.message().to_owned()))?;
         Ok(Arc::new(RedisOnlineStore::connect(config).await?) as _)

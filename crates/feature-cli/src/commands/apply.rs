@@ -13,12 +13,12 @@ use crate::output::Output;
 
 pub(super) async fn run(open: &Open, args: ApplyArgs, output: &mut Output) -> Result<Exit> {
     let ApplyArgs { file, force } = args;
+    let catalog = open.catalog()?;
     let text = fs::read_to_string(&file)
         .map_err(|e| Failure::Other(format!("cannot read {}: {e}", file.display())))?;
     let is_json = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let views = if is_json { FeatureView::from_json(&text)? } else { FeatureView::from_yaml(&text)? };
 
-    let catalog = open.catalog()?;
     let declared = catalog.all().await?;
     // All or nothing: look at every view before the first is changed.
     let refused: Vec<String> = views
@@ -51,7 +51,7 @@ pub(super) async fn run(open: &Open, args: ApplyArgs, output: &mut Output) -> Re
 }
 
 pub(super) async fn views(open: &Open, names: &[String], output: &mut Output) -> Result<Exit> {
-    let declared = open.catalog()?.all().await?;
+    let declared = open.views().await?;
     if names.is_empty() {
         let mut rows = output.rows(&["view", "entities", "features", "ttl", "max_age", "description"]);
         for view in declared.values() {

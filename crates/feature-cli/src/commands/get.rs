@@ -2,22 +2,25 @@
 
 use feature_core::{EntityKey, FeatureRow, ViewKey};
 
-use super::Open;
+use super::{Open, service};
 use crate::cli::GetArgs;
 use crate::exit::{Exit, Result, say};
 use crate::feature_rows::{FeatureRows, is_wide, names_in};
 use crate::output::Output;
 
 pub(super) async fn run(open: &Open, args: GetArgs, output: &mut Output) -> Result<Exit> {
-    let GetArgs { place, features, max_age, entities } = args;
-    let mut store = open.store(Some(&place.view)).await?;
+    if let Some(service) = &args.service {
+        return service::run(open, service, &args, output).await;
+    }
+    let GetArgs { tenant, view, features, max_age, entities, .. } = args;
+    let view = ViewKey::new(&tenant, view.as_deref().unwrap_or_default())?;
+    let mut store = open.store(Some(view.view())).await?;
     if let Some(max_age) = max_age {
         store = store.with_max_age(max_age);
     }
-    let view = ViewKey::new(&place.tenant, &place.view)?;
     let names: Vec<&str> = features.iter().map(String::as_str).collect();
     let wanted = (!names.is_empty()).then_some(&*names);
-    let declared = store.view(&place.view).map(|view| view.features.keys().cloned().collect());
+    let declared = store.view(view.view()).map(|view| view.features.keys().cloned().collect());
     let known = if features.is_empty() { declared } else { Some(features.clone()) };
 
     // Without known columns a table has to wait for the last row; JSON need not.
@@ -27,7 +30,7 @@ pub(super) async fn run(open: &Open, args: GetArgs, output: &mut Output) -> Resu
     let mut rows = FeatureRows::new(output, known.unwrap_or_default(), false);
     for keys in super::entities(&entities) {
         let keys = keys?;
-        let read = store.batch_read(&place.tenant, &place.view, &keys, wanted).await?;
+        let read = store.batch_read(view.tenant(), view.view(), &keys, wanted).await?;
         for (entity, row) in keys.into_iter().zip(read) {
             match row {
                 Ok(row) => {

@@ -2,23 +2,28 @@
 
 mod admin;
 mod apply;
+mod config;
 mod get;
 mod ingest;
 mod scan;
+mod service;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::CommandFactory;
-use feature_core::{EntityKey, OnlineStore, OnlineStoreBackend, SystemClock};
+use feature_core::{EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, SystemClock};
+use store_unified::UnifiedFeatureStore;
 
 use crate::catalog::Catalog;
-use crate::cli::{Cli, Command, StoreCommand};
+use crate::cli::{Cli, Command, StoreCommand, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::stores::Missing;
-use crate::{demo, stores};
+use crate::{demo, settings, stores};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
@@ -31,12 +36,16 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit> {
-    let Cli { store: url, format, command } = cli;
-    let mut output = Output::new(format);
-    match command {
+    let target = cli.target();
+    let mut output = Output::new(cli.format);
+    match cli.command {
         Command::Demo => demo::run().await,
-        Command::OnStore(command) => on_store(&url, command, &mut output).await,
-        Command::Compact => admin::compact(&url, &mut output).await,
+        Command::OnStore(command) => on_store(&target, command, &mut output).await,
+        Command::Config(command) => config::run(command, &target, &mut output),
+        Command::Compact => match &target {
+            Target::Store(url) => admin::compact(url, &mut output).await,
+            Target::Settings(_) => Err(Failure::Usage("say which store to compact: --store URL".to_owned())),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "fstore", &mut script);
@@ -46,12 +55,18 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
     }
 }
 
-async fn on_store(url: &str, command: StoreCommand, output: &mut Output) -> Result<Exit> {
+async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -> Result<Exit> {
     let missing = match &command {
         StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_) => Missing::Create,
         _ => Missing::Refuse,
     };
-    let open = Open { backend: stores::connect(url, missing, Arc::new(SystemClock)).await? };
+    let open = match target {
+        Target::Store(url) => Open::One(stores::connect(url, missing, Arc::new(SystemClock)).await?),
+        Target::Settings(file) => {
+            let settings = settings::load(file)?;
+            Open::Described(settings::open(&settings).await?, file.clone())
+        }
+    };
     let exit = match command {
         StoreCommand::Ingest(args) => ingest::run(&open, args, output).await,
         StoreCommand::Get(args) => get::run(&open, args, output).await,
@@ -64,37 +79,84 @@ async fn on_store(url: &str, command: StoreCommand, output: &mut Output) -> Resu
         StoreCommand::Stats { tenant } => admin::stats(&open, tenant.as_deref(), output).await,
         StoreCommand::Check(args) => admin::check(&open, &args, output).await,
     };
-    let closed = open.backend.close().await;
+    let closed = open.close().await;
     // What failed first is what the user needs to know.
     let exit = exit?;
     closed?;
     Ok(exit)
 }
 
-/// The store that a command works on.
-pub(crate) struct Open {
-    backend: Arc<dyn OnlineStoreBackend>,
+/// What a command works on.
+pub(crate) enum Open {
+    /// A store, which has its views in itself.
+    One(Arc<dyn OnlineStoreBackend>),
+    /// What a settings file describes, with its views.
+    Described(UnifiedFeatureStore, PathBuf),
 }
 
 impl Open {
-    /// The declared views.
+    /// The views that a store has in itself.
     pub(crate) fn catalog(&self) -> Result<Catalog> {
-        Catalog::of(Arc::clone(&self.backend), SystemClock)
+        match self {
+            Self::One(backend) => Catalog::of(Arc::clone(backend), SystemClock),
+            Self::Described(_, file) => Err(Failure::Usage(format!(
+                "the feature views are in the settings file: declare them there, in {}",
+                file.display()
+            ))),
+        }
+    }
+
+    /// Every declared view, by name.
+    pub(crate) async fn views(&self) -> Result<BTreeMap<String, FeatureView>> {
+        match self {
+            Self::One(_) => self.catalog()?.all().await,
+            Self::Described(store, _) => {
+                let views = store.registry().into_iter().flat_map(|registry| registry.views());
+                Ok(views.map(|view| (view.name.clone(), view.clone())).collect())
+            }
+        }
     }
 
     /// The store, with the declaration of one view, if there is one, or else of all.
     pub(crate) async fn store(&self, view: Option<&str>) -> Result<OnlineStore> {
+        let backend = match self {
+            Self::One(backend) => backend,
+            Self::Described(store, file) => {
+                if let (Some(registry), Some(view)) = (store.registry(), view)
+                    && registry.view(view).is_none()
+                {
+                    let known: Vec<_> = registry.views().map(|view| view.name.as_str()).collect();
+                    return Err(Failure::Usage(format!(
+                        "feature view `{view}` is not declared in {}; declared are {}",
+                        file.display(),
+                        known.join(", ")
+                    )));
+                }
+                return Ok(store.online().clone());
+            }
+        };
         let catalog = self.catalog()?;
         let views: Vec<_> = match view {
             Some(name) => catalog.view(name).await?.into_iter().collect(),
             None => catalog.all().await?.into_values().collect(),
         };
-        Ok(OnlineStore::builder(Arc::clone(&self.backend)).views(views).build()?)
+        Ok(OnlineStore::builder(Arc::clone(backend)).views(views).build()?)
     }
 
-    /// The backend.
+    /// What moves the records.
     pub(crate) fn backend(&self) -> &Arc<dyn OnlineStoreBackend> {
-        &self.backend
+        match self {
+            Self::One(backend) => backend,
+            Self::Described(store, _) => store.online().backend(),
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        match self {
+            Self::One(backend) => backend.close().await?,
+            Self::Described(store, _) => store.close().await?,
+        }
+        Ok(())
     }
 }
 

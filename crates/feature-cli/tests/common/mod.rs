@@ -33,7 +33,8 @@ impl Shell {
 
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fstore"));
-        command.current_dir(self.0.path()).env_remove("FSTORE_URL").args(arguments.split_whitespace());
+        command.current_dir(self.0.path()).args(arguments.split_whitespace());
+        command.env_remove("FSTORE_URL").env_remove("FSTORE_CONFIG");
         command.stdin(Stdio::null());
         command
     }

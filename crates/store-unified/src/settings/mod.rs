@@ -8,6 +8,7 @@ mod reader;
 mod routes;
 mod services;
 mod stores;
+mod tenants;
 mod toml;
 mod views;
 mod yaml;
@@ -23,12 +24,11 @@ use feature_core::{Result, StoreSettings, StoreUrl, ViewKey};
 pub use problem::{Problem, Problems};
 pub use stores::StoreEntry;
 
-use crate::registry::{FeatureService, Registry};
-use crate::store::{Decision, Destination, RouteRule};
+use crate::registry::Registry;
+use crate::store::{Decision, Destination, RouteRule, TenantRule};
 use node::{MAX_BYTES, Position};
 use problem::Sink;
 use reader::{Field, Section};
-use views::Views;
 
 /// The language of a settings file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,11 @@ pub struct Settings {
     pub default: Destination,
     /// Deadline and skew.
     pub calls: StoreSettings,
-    /// The feature views and feature services.
-    pub registry: Registry,
+    /// What tenants are, and how much each may do: the first that matches counts.
+    pub tenants: Vec<TenantRule>,
+    /// The feature views and feature services; `None` where the file declares none, and any view takes
+    /// anything.
+    pub registry: Option<Registry>,
     lines: Lines,
 }
 
@@ -165,30 +168,35 @@ impl<'a> SettingsReader<'a> {
     }
 
     fn settings(&self, mut root: Section<'_>) -> Option<Settings> {
-        let (stores, names) = stores::read(root.need("stores"), self.check_url);
-        let (routes, lines) = routes::read(root.take("routes"), &names);
+        let views = root.take("feature_views").map(|field| views::read(&field));
+        let services = root.take("feature_services");
+        let declares = views.is_some() || services.is_some();
+        let views = views.unwrap_or_default();
+        let services = services.map(|field| services::read(&field, &views)).unwrap_or_default();
+
+        let (stores, names) = stores::read(root.need("stores").as_ref(), self.check_url);
+        let known = declares.then_some(&views);
+        let (routes, lines) = routes::read(root.take("routes"), &names, known);
         let default = root.take("default");
         let lines = Lines { routes: lines, default: default.as_ref().map(Field::line) };
         let default = routes::read_default(default, &root, &names);
+        let tenants = root.take("tenants").map(|field| tenants::read(&field)).unwrap_or_default();
 
         let mut calls = StoreSettings::default();
         root.set("deadline", &mut calls.deadline, |field| field.duration_above_zero());
         root.set("max_future_skew", &mut calls.max_future_skew, |field| field.duration());
-        let views = root.take("feature_views").map(|field| views::read(&field)).unwrap_or_default();
-        let services = root.take("feature_services").map(|field| services::read(&field, &views));
-        let registry = registry(&root, &views, services.unwrap_or_default());
+        let field = root.field().clone();
         root.finish();
-        Some(Settings { stores, routes, default, calls, registry: registry?, lines })
-    }
-}
 
-/// The registry, unless there is something wrong with the file already.
-fn registry(root: &Section<'_>, views: &Views, services: Vec<FeatureService>) -> Option<Registry> {
-    if root.field().has_failed() {
-        return None;
+        if field.has_failed() {
+            return None;
+        }
+        let registry = || Registry::builder().views(views.into_list()).services(services).build();
+        // Everything that it checks has been checked, with lines.
+        let registry =
+            declares.then(registry).transpose().map_err(|error| field.fail(error.message())).ok()?;
+        Some(Settings { stores, routes, default, calls, tenants, registry, lines })
     }
-    let registry = Registry::builder().views(views.by_name().values().cloned()).services(services).build();
-    registry.map_err(|error| root.field().fail(error.message())).ok()
 }
 
 impl fmt::Debug for SettingsReader<'_> {

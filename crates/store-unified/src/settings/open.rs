@@ -69,7 +69,9 @@ impl Settings {
             .default_destination(self.default.clone())
             .settings(self.calls.clone());
         let builder = stores.into_iter().fold(builder, UnifiedFeatureStoreBuilder::store);
-        self.routes.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::route)
+        let builder = self.routes.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::route);
+        let builder = self.tenants.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::tenants);
+        self.registry.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::registry)
     }
 }
 

@@ -76,7 +76,7 @@ impl Sink {
     /// What gathered.
     pub(super) fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.0.into_inner();
-        problems.sort_by(|a, b| (a.line, a.column).cmp(&(b.line, b.column)));
+        problems.sort_by_key(|problem| (problem.line, problem.column));
         problems
     }
 }

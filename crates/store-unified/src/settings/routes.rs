@@ -2,16 +2,21 @@
 
 use super::reader::{Field, Section};
 use super::stores::StoreNames;
+use super::views::Views;
 use crate::store::{Destination, RouteRule};
 use crate::wrappers::Pattern;
 
-/// The routes, and the line of each.
-pub(super) fn read(field: Option<Field<'_>>, stores: &StoreNames<'_>) -> (Vec<RouteRule>, Vec<usize>) {
+/// The routes, and the line of each. With views only these can be routed.
+pub(super) fn read(
+    field: Option<Field<'_>>,
+    stores: &StoreNames<'_>,
+    views: Option<&Views>,
+) -> (Vec<RouteRule>, Vec<usize>) {
     let items = field.map(|field| field.items()).unwrap_or_default();
     let mut routes: Vec<RouteRule> = Vec::new();
     let mut lines = Vec::new();
     for item in items {
-        let Some(rule) = route(&item, stores) else { continue };
+        let Some(rule) = route(&item, stores, views) else { continue };
         let covers =
             |earlier: &RouteRule| earlier.tenant.covers(&rule.tenant) && earlier.view.covers(&rule.view);
         if let Some(earlier) = routes.iter().position(covers) {
@@ -44,10 +49,19 @@ pub(super) fn read_default(
     stated.unwrap_or_else(|| Destination::new(stores.only().unwrap_or_default()))
 }
 
-fn route(field: &Field<'_>, stores: &StoreNames<'_>) -> Option<RouteRule> {
+fn route(field: &Field<'_>, stores: &StoreNames<'_>, views: Option<&Views>) -> Option<RouteRule> {
     let mut section = field.section()?;
     let tenant = pattern(&mut section, "tenant");
-    let view = pattern(&mut section, "view");
+    let view = match section.take("view") {
+        Some(field) => {
+            let pattern = named(&field);
+            if let (Some(views), Some(Pattern::Name(name))) = (views, &pattern) {
+                views.check(&field, name);
+            }
+            pattern
+        }
+        None => Some(Pattern::any()),
+    };
     let to = destination(&mut section, stores);
     section.finish();
     Some(RouteRule { tenant: tenant?, view: view?, to: to? })
@@ -55,10 +69,11 @@ fn route(field: &Field<'_>, stores: &StoreNames<'_>) -> Option<RouteRule> {
 
 /// Which names; all of them where it does not say.
 pub(super) fn pattern(section: &mut Section<'_>, key: &'static str) -> Option<Pattern> {
-    match section.take(key) {
-        Some(field) => field.parsed("a name, the beginning of names as in `eu-*`, or `*`"),
-        None => Some(Pattern::any()),
-    }
+    section.take(key).map_or(Some(Pattern::any()), |field| named(&field))
+}
+
+fn named(field: &Field<'_>) -> Option<Pattern> {
+    field.parsed("a name, the beginning of names as in `eu-*`, or `*`")
 }
 
 fn destination(section: &mut Section<'_>, stores: &StoreNames<'_>) -> Option<Destination> {

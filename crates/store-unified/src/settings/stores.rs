@@ -43,13 +43,13 @@ impl StoreNames<'_> {
 }
 
 pub(super) fn read<'a>(
-    field: Option<Field<'a>>,
+    field: Option<&Field<'a>>,
     check_url: &dyn Fn(&StoreUrl) -> Result<()>,
 ) -> (Vec<StoreEntry>, StoreNames<'a>) {
-    let Some(entries) = field.as_ref().and_then(Field::entries) else {
+    let Some(entries) = field.and_then(Field::entries) else {
         return (Vec::new(), StoreNames(None));
     };
-    if let (Some(field), true) = (&field, entries.is_empty()) {
+    if let (Some(field), true) = (field, entries.is_empty()) {
         field.fail("there is no store");
     }
     let names = entries.iter().map(|(name, _)| *name).collect();

@@ -1,9 +1,13 @@
 //! What is wrong with a file is found, all of it, where it stands.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use feature_core::Error;
 use proptest::prelude::*;
 
 use super::*;
+use crate::wrappers::{Pattern, Quota};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -64,8 +68,10 @@ colour: blue
             "4: stores.bulk.limits: unknown key",
             "5: stores.main: the key is there twice; the first is in line 2",
             "7: routes[0].tenant: `a*b` is not a pattern",
+            "7: routes[0].view: there is no declared feature view `x`; known are v",
             "8: routes[1].store: there is no store `buk`; did you mean `bulk`?",
             "9: routes[2].store: it is missing",
+            "9: routes[2].view: there is no declared feature view `customers`; known are v",
             "10: default: expected a map, found the text `main`",
             "11: deadline: expected a duration, which is a whole number and one of us, ms, s, m, h, d, such as 20ms, found the number 50",
             "12: max_future_skew: expected a duration",
@@ -208,7 +214,65 @@ stores: {a: 'memory:'}
     let declared = Registry::from_yaml(
         "feature_views: [{name: a, entities: [e], features: {x: bool}}, {name: b, entities: [e], features: {x: bool}}]",
     );
-    assert_eq!(registry, declared.unwrap());
+    assert_eq!(registry, Some(declared.unwrap()));
+}
+
+#[test]
+fn tenants_have_classes_and_quotas() {
+    let settings = yaml(
+        "
+stores: {a: 'memory:'}
+tenants:
+- {tenant: acme, class: gold, quota: {reads_per_s: 7, burst: 2s}}
+- {tenant: 'eu-*'}
+",
+    )
+    .unwrap();
+    let quota = Quota { reads_per_s: NonZeroU32::new(7), burst: Duration::from_secs(2), ..Quota::default() };
+    let rule = |tenant: Pattern, class: &str, quota| TenantRule { tenant, class: class.to_owned(), quota };
+    assert_eq!(
+        settings.tenants,
+        [
+            rule(Pattern::Name("acme".to_owned()), "gold", quota),
+            rule(Pattern::Prefix("eu-".to_owned()), "default", Quota::default())
+        ]
+    );
+    says(
+        "stores: {a: 'memory:'}
+tenants:
+- tenant: '*'
+  quota:
+    reads_per_s: 0
+    writes_per_s: -1
+    rows_per_s: 5000000000
+    burst: 0s
+    rows: 5
+- {tenant: acme, class: ''}
+- {tenant: other}
+",
+        &[
+            "5: tenants[0].quota.reads_per_s: expected a whole number from 1 to 4294967295, found the number 0",
+            "6: tenants[0].quota.writes_per_s: expected",
+            "7: tenants[0].quota.rows_per_s: expected",
+            "8: tenants[0].quota.burst: expected a duration from 1us to 1d",
+            "9: tenants[0].quota.rows: unknown key; known are",
+            "10: tenants[1]: it never counts, since the rule of line 3",
+            "10: tenants[1].class: expected a name, found an empty text",
+            "11: tenants[2]: it never counts",
+        ],
+    );
+}
+
+#[test]
+fn a_route_names_a_declared_view() {
+    let text = |views: &str| format!("stores: {{a: 'memory:'}}\nroutes: [{{view: w, store: a}}]\n{views}");
+    assert!(yaml(&text("")).unwrap().registry.is_none());
+    let declared = "feature_views: [{name: v, entities: [e], features: {x: bool}}]";
+    says(&text(declared), &["2: routes[0].view: there is no declared feature view `w`; known are v"]);
+    says(
+        &text("feature_views: []"),
+        &["2: routes[0].view: there is no declared feature view `w`; there is none"],
+    );
 }
 
 #[test]

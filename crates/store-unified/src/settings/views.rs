@@ -22,9 +22,21 @@ impl Views {
         &self.by_name
     }
 
+    pub(super) fn into_list(self) -> Vec<FeatureView> {
+        self.by_name.into_values().collect()
+    }
+
     /// Whether a view's features are known, or that there is no such view.
     pub(super) fn can_tell(&self, name: &str) -> bool {
         !self.partial.contains(name) && (!self.nameless || self.by_name.contains_key(name))
+    }
+
+    /// Says so where a value names a view that there is not.
+    pub(super) fn check(&self, field: &Field<'_>, name: &str) {
+        if self.can_tell(name) && !self.by_name.contains_key(name) {
+            let known: Vec<&str> = self.by_name.keys().map(String::as_str).collect();
+            field.unknown("declared feature view", name, &known);
+        }
     }
 
     /// Whether all views could be read.

@@ -70,7 +70,9 @@ impl Builder {
                 Event::DocumentStart(_) if self.root.is_some() => {
                     return Err((at, "a second document begins; the settings are one document".to_owned()));
                 }
-                Event::Scalar(text, style, anchor, tag) => self.scalar(text, style, anchor, tag, at)?,
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.scalar(text, style, anchor, tag.as_ref(), at)?
+                }
                 Event::SequenceStart(anchor, _) => self.begin(at, anchor, Content::List(Vec::new()))?,
                 Event::MappingStart(anchor, _) => self.begin(at, anchor, Content::Map(Vec::new(), None))?,
                 Event::SequenceEnd | Event::MappingEnd => self.end()?,
@@ -90,16 +92,15 @@ impl Builder {
         text: Cow<'_, str>,
         style: ScalarStyle,
         anchor: usize,
-        tag: Option<Cow<'_, Tag>>,
+        tag: Option<&Cow<'_, Tag>>,
         at: Position,
     ) -> Result<(), Wrong> {
         if let Some(Open { content: Content::Map(_, key @ None), .. }) = self.open.last_mut() {
             *key = Some((text.into_owned(), at));
             return Ok(());
         }
-        let shown =
-            format!("the value is not what its tag `{}` says", tag.as_deref().map_or("", |t| &t.suffix));
-        let value = match Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) {
+        let shown = format!("the value is not what its tag `{}` says", tag.map_or("", |t| &t.suffix));
+        let value = match Scalar::parse_from_cow_and_metadata(text, style, tag) {
             Some(Scalar::Null) => Value::Null,
             Some(Scalar::Boolean(value)) => Value::Bool(value),
             Some(Scalar::Integer(number)) => Value::Integer(number),

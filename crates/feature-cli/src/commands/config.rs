@@ -1,0 +1,65 @@
+//! `config`: what a settings file describes.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use store_unified::Settings;
+
+use crate::cli::{ConfigCommand, Place, Target};
+use crate::exit::{Exit, Failure, Result};
+use crate::output::Output;
+use crate::settings;
+
+pub(super) fn run(command: ConfigCommand, target: &Target, output: &mut Output) -> Result<Exit> {
+    let given = match target {
+        Target::Settings(file) => Some(file.as_path()),
+        Target::Store(_) => None,
+    };
+    let needed = |file: Option<&Path>| match file {
+        Some(file) => settings::load(file),
+        None => Err(Failure::Usage("which settings file? Say --config FILE".to_owned())),
+    };
+    match command {
+        ConfigCommand::Check { file } => check(&needed(file.as_deref().or(given))?, output),
+        ConfigCommand::Route(place) => route(&needed(given)?, &place, output),
+    }
+}
+
+fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
+    let mut rows = output.rows(&["kind", "name", "says"]);
+    for store in &settings.stores {
+        rows.push(vec![json!("store"), json!(store.name), json!(store.url.to_string())])?;
+    }
+    for route in &settings.routes {
+        let name = format!("{}:{}", route.tenant, route.view);
+        rows.push(vec![json!("route"), json!(name), json!(route.to.store)])?;
+    }
+    rows.push(vec![json!("default"), json!("*:*"), json!(settings.default.store)])?;
+    let registry = settings.registry.as_ref();
+    for view in registry.into_iter().flat_map(|registry| registry.views()) {
+        let says = format!("{} features of {}", view.features.len(), view.entities.join(", "));
+        rows.push(vec![json!("feature view"), json!(view.name), json!(says)])?;
+    }
+    for service in registry.into_iter().flat_map(|registry| registry.services()) {
+        let features: Vec<_> = service.features.iter().map(ToString::to_string).collect();
+        rows.push(vec![json!("feature service"), json!(service.name), json!(features.join(", "))])?;
+    }
+    rows.finish()?;
+    Ok(Exit::Done)
+}
+
+fn route(settings: &Settings, place: &Place, output: &mut Output) -> Result<Exit> {
+    let decision = settings.route(&place.tenant, &place.view)?;
+    let rule = match decision.rule.and_then(|rule| settings.routes.get(rule)) {
+        Some(rule) => json!(format!("{}:{}", rule.tenant, rule.view)),
+        None => json!("default"),
+    };
+    output.record(&[
+        ("tenant", json!(place.tenant)),
+        ("view", json!(place.view)),
+        ("store", json!(decision.to.store)),
+        ("rule", rule),
+        ("line", settings.line_of(&decision).map_or(Value::Null, |line| json!(line))),
+    ])?;
+    Ok(Exit::Done)
+}

@@ -8,7 +8,7 @@ use feature_core::{Error, ErrorKind, ManualClock};
 use futures::poll;
 use store_testkit::{Fault, FaultyBackend};
 
-use super::tests::{START, TTL, cached, call, is_stored, keys, map, passes, put, value};
+use super::testing::{START, TTL, cached, call, is_stored, keys, map, passes, put, value};
 use super::*;
 
 /// Gives way a random number of times before each call has its effect and again before it answers.

@@ -4,6 +4,8 @@
 mod interleavings;
 mod reads;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod traffic;
 
@@ -59,7 +61,8 @@ const ENTRY_OVERHEAD: usize = 640;
 /// doubt may take effect later, and is then seen as one of another process.
 ///
 /// A record that several calls want at the same time is read once. Who waits for another's read, and sees it
-/// fail or take longer than the other would have waited, reads for itself. Errors are not kept.
+/// fail or take longer than the other would have waited, reads for itself. Errors are not kept, nor what a
+/// [fallback](super::fallback::Fallback) has answered: the store itself is asked again, as soon as it can be.
 ///
 /// Takes no more than `max_bytes`; beyond that the records go that are used least.
 pub struct Cached {
@@ -244,7 +247,7 @@ impl OnlineStoreBackend for Cached {
         for may_join in [true, false] {
             if !wanted.is_empty() {
                 let trips = shared.board(&wanted, may_join, call, &mut rows);
-                trips.wait(&mut rows).await;
+                trips.wait(keys, &mut rows).await;
                 wanted.retain(|wanted| rows[wanted.number].is_none());
             }
         }

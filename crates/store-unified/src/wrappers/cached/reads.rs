@@ -9,8 +9,9 @@ use futures::FutureExt;
 use futures::future::{join, join_all};
 use tokio::time::{Instant, timeout_at};
 
-use super::traffic::{Fetch, Marks, Row, Seat, State};
+use super::traffic::{Answer, Fetch, Marks, Row, Seat, State};
 use super::{Entry, Inner, Outcome};
+use crate::wrappers::provenance;
 use crate::wrappers::routed::unanswered;
 
 /// A record that is not in the cache.
@@ -121,7 +122,7 @@ impl Trips {
     }
 
     /// Waits for all, and fills in the rows. What a joined read could not answer stays empty.
-    pub(super) async fn wait(self, rows: &mut [Option<Row>]) {
+    pub(super) async fn wait(self, keys: &[RecordKey], rows: &mut [Option<Row>]) {
         let own = async {
             match self.own {
                 Some((fetch, numbers)) => (fetch.await, numbers),
@@ -131,14 +132,16 @@ impl Trips {
         let joined = join_all(self.joined.into_iter().map(|joined| async move {
             (timeout_at(joined.deadline, joined.fetch).await.unwrap_or_default(), joined.rows)
         }));
-        let ((answers, numbers), joined) = join(own, joined).await;
-        for (number, answer) in numbers.into_iter().zip(answers.iter()) {
-            rows[number] = Some(answer.clone());
-        }
-        for (answers, numbers) in joined {
-            for (number, own) in numbers {
-                rows[number] = answers.get(own).filter(|answer| answer.is_ok()).cloned();
-            }
+        let ((own, numbers), joined) = join(own, joined).await;
+        let own = numbers.into_iter().zip(own.iter());
+        let joined = joined.iter().flat_map(|(answers, numbers)| {
+            let answer = |(number, own): &(usize, usize)| Some((*number, answers.get(*own)?));
+            numbers.iter().filter_map(answer).filter(|(_, answer)| answer.row.is_ok())
+        });
+        for (number, answer) in own.chain(joined) {
+            // The mark was made where the read went on, which need not be this call.
+            provenance::note(answer.from_fallback.then(|| &keys[number]));
+            rows[number] = Some(answer.row.clone());
         }
     }
 }
@@ -154,18 +157,22 @@ struct Read {
 }
 
 impl Read {
-    async fn run(self, call: CallContext) -> Arc<[Row]> {
-        let rows = self.shared.store.get(&self.keys, call).await;
+    async fn run(self, call: CallContext) -> Arc<[Answer]> {
+        let (rows, from_fallback) = provenance::watch(self.shared.store.get(&self.keys, call)).await;
         if rows.len() != self.keys.len() {
-            return self.keys.iter().map(|_| Err(unanswered())).collect();
+            let unanswered = || Answer { row: Err(unanswered()), from_fallback: false };
+            return self.keys.iter().map(|_| unanswered()).collect();
         }
-        for (number, row) in rows.iter().enumerate() {
-            if let Ok(record) = row {
+        let answer = |(number, row): (usize, Row)| {
+            let from_fallback = from_fallback.contains(&self.keys[number]);
+            if let (Ok(record), false) = (&row, from_fallback) {
                 self.keep(number, record.as_ref());
             }
-        }
+            Answer { row, from_fallback }
+        };
+        let answers = rows.into_iter().enumerate().map(answer).collect();
         self.shared.bytes.set(self.shared.records.weighted_size() as f64);
-        rows.into()
+        answers
     }
 
     fn keep(&self, number: usize, record: Option<&VersionedRecord>) {

@@ -1,142 +1,16 @@
 //! The cache under writes, failures, dropped futures and the passing of time.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use feature_core::{
     EntityKey, Error, ErrorKind, FeatureWrite, Features, ManualClock, OnlineStore, Precondition, Record,
-    RecordHeader,
 };
 use futures::future::BoxFuture;
 use futures::poll;
-use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
-use tokio::sync::Semaphore;
+use store_testkit::{Fault, FaultyBackend, Operation};
 
+use super::testing::{Gated, START, TTL, cached, call, is_stored, key, keys, map, put, value, values};
 use super::*;
-
-pub(super) const TTL: Duration = Duration::from_secs(10);
-pub(super) const START: Timestamp = Timestamp::from_micros(1_000_000_000);
-
-pub(super) fn key(view: &str, n: usize) -> RecordKey {
-    RecordKey::new(ViewKey::new("t", view).unwrap(), EntityKey::new("id", n as u64).unwrap())
-}
-
-pub(super) fn keys(numbers: impl IntoIterator<Item = usize>) -> Vec<RecordKey> {
-    numbers.into_iter().map(|n| key("v", n)).collect()
-}
-
-/// The record of this value, and when it expires.
-pub(super) fn put(key: RecordKey, value: i64, expires_at: Option<Timestamp>) -> RecordPut {
-    let record = Record::of_write(Timestamp::from_micros(value), expires_at, Features::from([("n", value)]));
-    RecordPut {
-        key,
-        bytes: Bytes::from(record.encode().unwrap()),
-        event_time: record.event_time,
-        shape: record.shape().unwrap(),
-        ttl: None,
-        precondition: Precondition::NotNewer,
-    }
-}
-
-pub(super) fn value(row: &Row) -> Option<i64> {
-    let record = row.as_ref().unwrap().as_ref()?;
-    Some(RecordHeader::parse(&record.bytes).unwrap().event_time.as_micros())
-}
-
-fn values(rows: &[Row]) -> Vec<Option<i64>> {
-    rows.iter().map(value).collect()
-}
-
-pub(super) fn is_stored(row: &Result<PutOutcome>) -> bool {
-    matches!(row, Ok(PutOutcome::Stored))
-}
-
-pub(super) fn call() -> CallContext {
-    CallContext::with_timeout(Duration::from_secs(5))
-}
-
-pub(super) fn map(clock: &ManualClock) -> Arc<MapStore> {
-    Arc::new(MapStore::new(Arc::new(clock.clone())))
-}
-
-/// A cache of everything over a store.
-pub(super) fn cached(store: Arc<dyn OnlineStoreBackend>, clock: &ManualClock) -> Cached {
-    Cached::new(store, Arc::new(clock.clone()), CacheSettings { ttl: Some(TTL), ..CacheSettings::default() })
-}
-
-/// Holds each call until a permit comes, before it has its effect and again before it answers.
-#[derive(Debug)]
-struct Gated {
-    inner: Arc<dyn OnlineStoreBackend>,
-    gates: BTreeMap<(&'static str, &'static str), Semaphore>,
-}
-
-impl Gated {
-    /// Gates that are all open but for these.
-    fn new(inner: Arc<dyn OnlineStoreBackend>, closed: &[(&'static str, &'static str)]) -> Arc<Self> {
-        Arc::new(Self { inner, gates: closed.iter().map(|gate| (*gate, Semaphore::new(0))).collect() })
-    }
-
-    fn open(&self, operation: &'static str, moment: &'static str) {
-        self.gates[&(operation, moment)].add_permits(1);
-    }
-
-    async fn pass<T>(&self, operation: &'static str, work: impl Future<Output = T>) -> T {
-        let through = |moment| async move {
-            if let Some(gate) = self.gates.get(&(operation, moment)) {
-                gate.acquire().await.unwrap().forget();
-            }
-        };
-        through("before").await;
-        let output = work.await;
-        through("after").await;
-        output
-    }
-}
-
-/// Implements a backend that does to each call with rows, and to purges, what its `pass` does.
-macro_rules! passes {
-    ($store:ty) => {
-        #[async_trait]
-        impl OnlineStoreBackend for $store {
-            fn capabilities(&self) -> Capabilities {
-                self.inner.capabilities()
-            }
-
-            async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Row> {
-                self.pass("get", self.inner.get(keys, call)).await
-            }
-
-            async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
-                self.pass("put", self.inner.put(puts, call)).await
-            }
-
-            async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
-                self.pass("delete", self.inner.delete(keys, call)).await
-            }
-
-            fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-                self.inner.scan(scope)
-            }
-
-            async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-                self.pass("purge", self.inner.purge(scope, progress)).await
-            }
-
-            async fn check(&self) -> Result<Health> {
-                self.inner.check().await
-            }
-
-            async fn close(&self) -> Result<()> {
-                self.inner.close().await
-            }
-        }
-    };
-}
-
-pub(super) use passes;
-
-passes!(Gated);
+use crate::wrappers::fallback::{Fallback, FallbackSettings};
+use crate::wrappers::provenance::watch;
 
 #[tokio::test]
 async fn records_and_their_absence_are_served_for_their_time_and_no_longer() {
@@ -157,7 +31,6 @@ async fn records_and_their_absence_are_served_for_their_time_and_no_longer() {
     // How many of them are read from the store, after how long.
     for (seconds, read) in [(0, 5), (0, 1), (1, 2), (4, 3), (5, 5)] {
         clock.advance(Duration::from_secs(seconds));
-        below.calls().clear();
         let rows = values(&store.get(&asked, call()).await);
         assert_eq!(rows, [Some(1), Some(2), None, Some(3), None]);
         assert_eq!(below.calls().last().unwrap().rows, read, "{seconds}");
@@ -428,6 +301,35 @@ async fn who_joined_a_read_in_vain_reads_for_itself() {
         let stats = store.stats();
         assert_eq!((stats.hits, stats.misses, stats.joined), (1, 2, 1));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_fallback_has_answered_is_marked_for_all_who_wait_and_not_kept() {
+    let clock = ManualClock::at(START);
+    let fails_once = |call: store_testkit::Call| match (call.operation, call.number) {
+        (Operation::Get, 0) => Fault::Fail(Error::new(ErrorKind::Unavailable, "connection refused")),
+        _ => Fault::None,
+    };
+    let first = Arc::new(FaultyBackend::new(map(&clock), fails_once));
+    let second = map(&clock);
+    first.put(vec![put(key("v", 1), 1, None)], call()).await;
+    second.put(vec![put(key("v", 1), 2, None)], call()).await;
+    let second = Gated::new(second, &[("get", "before")]);
+    let fallback = Fallback::new(first, second.clone(), "main", FallbackSettings::default());
+    let store = cached(Arc::new(fallback), &clock);
+    let asked = keys([1]);
+    let mut reads = [(); 2].map(|()| Box::pin(watch(store.get(&asked, call()))));
+    for read in &mut reads {
+        assert!(poll!(read).is_pending());
+    }
+    second.open("get", "before");
+    for (rows, from_fallback) in futures::future::join_all(reads).await {
+        assert_eq!(values(&rows), [Some(2)]);
+        assert!(from_fallback.contains(&asked[0]));
+    }
+    assert_eq!(store.stats().joined, 1);
+    let (rows, from_fallback) = watch(store.get(&asked, call())).await;
+    assert_eq!((values(&rows), from_fallback.len()), (vec![Some(1)], 0));
 }
 
 #[tokio::test]

@@ -24,8 +24,17 @@ use tokio::time::Instant;
 /// The answer for one record.
 pub(super) type Row = Result<Option<VersionedRecord>>;
 
+/// What a fetch brings of one record.
+pub(super) struct Answer {
+    pub(super) row: Row,
+    /// Whether the store fell back on another for it.
+    pub(super) from_fallback: bool,
+}
+
+type Fetching = BoxFuture<'static, Arc<[Answer]>>;
+
 /// A call on the store that several may wait for. It goes on as long as one does.
-pub(super) type Fetch = Shared<BoxFuture<'static, Arc<[Row]>>>;
+pub(super) type Fetch = Shared<Fetching>;
 
 /// Of each row of a fetch, whether it is stale.
 #[derive(Debug)]
@@ -44,7 +53,7 @@ impl Marks {
 /// Where a fetch reads a record.
 pub(super) struct Seat {
     /// Weak, for what nobody waits for has to end, and with it leave its seats.
-    pub(super) fetch: WeakShared<BoxFuture<'static, Arc<[Row]>>>,
+    pub(super) fetch: WeakShared<Fetching>,
     pub(super) marks: Arc<Marks>,
     /// The number of the record's row.
     pub(super) number: usize,

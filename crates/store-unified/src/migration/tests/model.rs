@@ -14,7 +14,7 @@ use crate::migration::Phase;
 const ENTITIES: u64 = 10;
 /// How long a call of a slow process takes at most, in milliseconds.
 const SLOW: u64 = 12;
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 8;
 
 /// A record that one task writes and nobody else.
 struct Own {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use feature_core::{
     CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+    VersionedRecord,
 };
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -32,17 +32,19 @@ enum Written<'a> {
 }
 
 impl Mirrored {
-    /// Writes to the source, and brings those of the others that take part to the same state before it is
-    /// acknowledged. `bytes` is what a row becomes, `None` for a delete; `wrote` says whether the source has
-    /// taken it.
+    /// Writes to the source, and brings those of the others that take part to the same state before
+    /// anybody hears of it. `task` says of a row, by what the source answered and what the other store had
+    /// before, what is to be settled.
+    ///
+    /// That goes for refused puts too: what stands in the way may be the write itself, which the source took
+    /// when it was tried before, and then its caller will rest content with that.
     async fn write_both<T, F: Future<Output = Vec<Result<T>>>>(
         &self,
         keys: &[RecordKey],
         targets: &[Target],
         call: CallContext,
-        bytes: impl Fn(usize) -> Option<Bytes>,
         write: impl FnOnce(Vec<usize>) -> F,
-        wrote: impl Fn(&T) -> bool,
+        task: impl Fn(usize, &T, Option<VersionedRecord>) -> Task,
     ) -> Vec<Result<T>> {
         let mut answers: Vec<Option<Result<T>>> = keys.iter().map(|_| None).collect();
         // What is found before the write is older than what the write makes, see `settle`.
@@ -63,42 +65,33 @@ impl Mirrored {
                 answers[row] = Some(answer);
             }
         }
-        let written = |answer: &Option<Result<T>>| matches!(answer, Some(Ok(done)) if wrote(done));
-        let rows: Vec<usize> = (0..keys.len()).filter(|row| written(&answers[*row])).collect();
-        if rows.is_empty() {
-            return answers.into_iter().map(|row| row.unwrap_or_else(|| Err(lost()))).collect();
-        }
         let settling = targets.iter().zip(&grounds).map(|(target, grounds)| {
-            let task = |row: &usize| {
-                let ground = grounds[*row].as_ref().ok()?.clone();
-                let key = keys[*row].clone();
-                Some((
-                    *row,
-                    match bytes(*row) {
-                        Some(bytes) => Task::written(key, ground, bytes),
-                        None => Task::deleted(key, ground),
-                    },
-                ))
-            };
-            let (numbers, tasks): (Vec<usize>, Vec<Task>) = rows.iter().filter_map(task).unzip();
+            let known = answers.iter().zip(grounds).enumerate();
+            let task =
+                |(row, (answer, ground)): (usize, (&Option<Result<T>>, &Result<Option<VersionedRecord>>))| {
+                    let answer = answer.as_ref()?.as_ref().ok()?;
+                    Some((row, task(row, answer, ground.as_ref().ok()?.clone())))
+                };
+            let (rows, tasks): (Vec<usize>, Vec<Task>) = known.filter_map(task).unzip();
             let link = Link {
                 source: &*self.source,
                 target: &*self.others[target.number].1,
                 clock: &*self.watch.clock,
                 until: Some(call.deadline),
             };
-            async move { numbers.into_iter().zip(settle(link, tasks, call).await).collect::<Vec<_>>() }
+            async move { rows.into_iter().zip(settle(link, tasks, call).await).collect::<Vec<_>>() }
         });
-        for (target, settled) in targets.iter().zip(join_all(settling).await) {
-            let mut taken = 0;
+        let settled = join_all(settling).await;
+        for ((target, settled), ground) in targets.iter().zip(settled).zip(&grounds) {
+            let mut missed = ground.iter().filter(|ground| ground.is_err()).count();
             for (row, settled) in settled {
                 match settled {
-                    Ok(_) => taken += 1,
                     Err(error) if target.required => answers[row] = Some(Err(self.lacking(*target, &error))),
-                    Err(_) => {}
+                    Err(_) => missed += 1,
+                    Ok(_) => {}
                 }
             }
-            self.miss(*target, rows.len() - taken);
+            self.miss(*target, missed);
         }
         answers.into_iter().map(|row| row.unwrap_or_else(|| Err(lost()))).collect()
     }
@@ -123,9 +116,9 @@ impl Mirrored {
     /// The error of a row that one store has and the other has not.
     pub(super) fn lacking(&self, target: Target, error: &Error) -> Error {
         let message = format!(
-            "store `{}` has the write, `{}` has it not: {}; it is safe to repeat it",
-            self.name,
+            "store `{}` could not be given what `{}` now has: {}; it is safe to repeat the write",
             self.others[target.number].0,
+            self.name,
             error.message()
         );
         derived(error, message).with_in_doubt(true).with_retryable(true)
@@ -155,10 +148,16 @@ impl Mirrored {
         };
         let (call, rows) = (limited(call, known), puts.len());
         let keys: Vec<RecordKey> = puts.iter().map(|put| put.key.clone()).collect();
-        let bytes = |row: usize| Some(puts[row].bytes.clone());
         let write = |rows: Vec<usize>| foreign::put(&*self.source, pick(&puts, &rows), call);
-        let wrote = |outcome: &PutOutcome| *outcome == PutOutcome::Stored;
-        let both = self.write_both(&keys, &targets, call, bytes, write, wrote);
+        let task = |row: usize, outcome: &PutOutcome, ground| {
+            let key = keys[row].clone();
+            match outcome {
+                PutOutcome::Stored => Task::written(key, ground, puts[row].bytes.clone()),
+                PutOutcome::Refused(Some(own)) => Task::written(key, ground, own.bytes.clone()),
+                PutOutcome::Refused(None) => Task::new(key),
+            }
+        };
+        let both = self.write_both(&keys, &targets, call, write, task);
         let mut answers = within(call, rows, both).await;
         if matches!(plan, Plan::Both { reads: true, .. }) {
             // The next write may go to the other store, where a version of this one means nothing.
@@ -185,7 +184,8 @@ impl Mirrored {
         };
         let call = limited(call, known);
         let delete = |rows: Vec<usize>| async move { self.source.delete(&pick(keys, &rows), call).await };
-        let both = self.write_both(keys, &targets, call, |_| None, delete, |_| true);
+        let task = |row: usize, _: &bool, ground| Task::deleted(keys[row].clone(), ground);
+        let both = self.write_both(keys, &targets, call, delete, task);
         within(call, keys.len(), both).await
     }
 

@@ -128,7 +128,9 @@ impl Migrations {
         let mirrors: Vec<_> =
             (self.places)(scope).into_iter().filter_map(|at| self.mirrors.get(at)).collect();
         let [first, rest @ ..] = &mirrors[..] else {
-            return Err(Error::invalid_argument(format!("no store has records of {scope}")));
+            return Err(Error::invalid_argument(format!(
+                "there is no other store that {scope} could migrate to"
+            )));
         };
         if let Some(other) = rest.iter().find(|other| other.name() != first.name()) {
             return Err(Error::invalid_argument(format!(

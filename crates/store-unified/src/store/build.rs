@@ -5,8 +5,9 @@ use std::sync::Arc;
 use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreSettings, SystemClock};
 
 use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
+use crate::migration::{MigrationSettings, Migrations};
 use crate::registry::Registry;
-use crate::wrappers::{Circuit, Fallback, Hedged, Limited, Quota, Quotas, Retrying, Route, Routed};
+use crate::wrappers::{Circuit, Fallback, Hedged, Limited, Mirrored, Quota, Quotas, Retrying, Route, Routed};
 
 /// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct UnifiedFeatureStoreBuilder {
     tenants: Vec<TenantRule>,
     registry: Option<Registry>,
     settings: StoreSettings,
+    migration: MigrationSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -29,6 +31,7 @@ impl Default for UnifiedFeatureStoreBuilder {
             tenants: Vec::new(),
             registry: None,
             settings: StoreSettings::default(),
+            migration: MigrationSettings::default(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -79,6 +82,14 @@ impl UnifiedFeatureStoreBuilder {
         self
     }
 
+    /// Says how soon this process follows a migration. All processes that share the stores must say the
+    /// same.
+    #[must_use]
+    pub fn migration_settings(mut self, settings: MigrationSettings) -> Self {
+        self.migration = settings;
+        self
+    }
+
     /// Takes "now" from this clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -115,8 +126,19 @@ impl UnifiedFeatureStoreBuilder {
         let routes = self.routes.iter().zip(places).map(route).collect();
         let stores: Vec<(String, Backend)> =
             self.stores.iter().map(|rule| (rule.name.clone(), guarded(rule))).collect();
-        let stacks = destinations.into_iter().filter_map(|to| stack(&stores, to)).collect();
-        let mut top: Backend = Arc::new(Routed::new(stacks, stores, routes, 0)?);
+        let migration = MigrationSettings {
+            longest_write: self.migration.longest_write.max(self.settings.deadline),
+            ..self.migration
+        };
+        let (mut mirrors, mut stacks) = (Vec::new(), Vec::new());
+        for to in destinations {
+            let (mirror, stack) = stack(&stores, to, &self.clock, migration)?;
+            mirrors.extend(mirror);
+            stacks.push(stack);
+        }
+        let routed = Arc::new(Routed::new(stacks, stores, routes, 0)?);
+        let mut top: Backend = Arc::clone(&routed) as Backend;
+        let migrations = Migrations::new(mirrors, move |scope| routed.places_of(scope));
         if self.tenants.iter().any(|rule| rule.quota != Quota::default()) {
             let quotas = self.tenants.iter().map(|rule| (rule.tenant.clone(), rule.quota)).collect();
             top = Arc::new(Quotas::new(top, quotas));
@@ -125,7 +147,8 @@ impl UnifiedFeatureStoreBuilder {
         let views = self.registry.iter().flat_map(Registry::views).cloned();
         let store =
             OnlineStore::builder(top).clock(self.clock).views(views).settings(self.settings).build()?;
-        let shared = Shared { routes: self.routes, default, tenants: self.tenants, registry: self.registry };
+        let Self { routes, tenants, registry, .. } = self;
+        let shared = Shared { routes, default, tenants, registry, migrations };
         Ok(UnifiedFeatureStore { shared: Arc::new(shared), store })
     }
 
@@ -154,10 +177,14 @@ impl UnifiedFeatureStoreBuilder {
         let rules = self.routes.iter().map(|rule| (format!("route {}:{}", rule.tenant, rule.view), &rule.to));
         for (what, to) in rules.chain(default.map(|to| ("default".to_owned(), to))) {
             let fallback = to.fallback.as_ref().map(|(store, _)| store);
-            for name in [Some(&to.store), fallback].into_iter().flatten() {
+            let mirror = to.mirror.as_ref().map(|mirror| &mirror.to);
+            for name in [Some(&to.store), fallback, mirror].into_iter().flatten() {
                 if !self.stores.iter().any(|store| store.name == *name) {
                     problems.push(format!("{what}: there is no store `{name}`"));
                 }
+            }
+            if mirror == Some(&to.store) {
+                problems.push(format!("{what}: store `{}` is its own mirror", to.store));
             }
             if fallback == Some(&to.store) {
                 problems.push(format!("{what}: store `{}` is its own fallback", to.store));
@@ -188,12 +215,28 @@ fn guarded(rule: &StoreRule) -> Backend {
     store
 }
 
-/// What a route leads to.
-fn stack(stores: &[(String, Backend)], to: &Destination) -> Option<Backend> {
-    let find = |name: &String| Some(Arc::clone(&stores.iter().find(|(own, _)| own == name)?.1));
+/// What a route leads to. Where there are several stores, records can migrate between them.
+fn stack(
+    stores: &[(String, Backend)],
+    to: &Destination,
+    clock: &Arc<dyn Clock>,
+    migration: MigrationSettings,
+) -> Result<(Option<Arc<Mirrored>>, Backend)> {
+    let find = |name: &String| {
+        let store = stores.iter().find(|(own, _)| own == name).map(|(_, store)| Arc::clone(store));
+        store.ok_or_else(|| Error::invalid_argument(format!("there is no store `{name}`")))
+    };
     let mut stack = find(&to.store)?;
+    let others: Vec<_> = stores.iter().filter(|(name, _)| *name != to.store).cloned().collect();
+    let mut mirrored = None;
+    if !others.is_empty() {
+        let source = (to.store.clone(), stack);
+        let mirror = Mirrored::new(source, others, to.mirror.clone(), Arc::clone(clock), migration)?;
+        let mirror = mirrored.insert(Arc::new(mirror));
+        stack = Arc::clone(mirror) as Backend;
+    }
     if let Some((second, settings)) = &to.fallback {
         stack = Arc::new(Fallback::new(stack, find(second)?, &to.store, *settings));
     }
-    Some(stack)
+    Ok((mirrored, stack))
 }

@@ -16,6 +16,7 @@ use futures::stream::{BoxStream, StreamExt};
 pub use build::UnifiedFeatureStoreBuilder;
 pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
 
+use crate::migration::Migrations;
 use crate::registry::Registry;
 use crate::request::{FeatureRequest, FeatureTable};
 use crate::wrappers::provenance::watch;
@@ -33,6 +34,7 @@ struct Shared {
     default: Destination,
     tenants: Vec<TenantRule>,
     registry: Option<Registry>,
+    migrations: Migrations,
 }
 
 /// Where the records of a view of a tenant go, and why.
@@ -203,6 +205,11 @@ impl UnifiedFeatureStore {
     /// As [`OnlineStore::close`].
     pub async fn close(&self) -> Result<()> {
         self.store.close().await
+    }
+
+    /// Moves records from one store to another while they are written and read.
+    pub fn migrations(&self) -> &Migrations {
+        &self.shared.migrations
     }
 
     /// The handle under this one, for what is not about several views.

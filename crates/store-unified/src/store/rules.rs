@@ -5,7 +5,8 @@ use std::sync::Arc;
 use feature_core::{OnlineStoreBackend, ViewKey};
 
 use crate::wrappers::{
-    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, Pattern, Quota, RetrySettings,
+    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Pattern, Quota,
+    RetrySettings,
 };
 
 /// A store, by the name that routes know it by, and what stands between it and its callers. What is `None`
@@ -40,12 +41,21 @@ pub struct Destination {
     pub store: String,
     /// The name of the store that serves what this one cannot, and when.
     pub fallback: Option<(String, FallbackSettings)>,
+    /// The store that is given every write too.
+    pub mirror: Option<MirrorSettings>,
 }
 
 impl Destination {
     /// A store alone.
     pub fn new(store: impl Into<String>) -> Self {
-        Self { store: store.into(), fallback: None }
+        Self { store: store.into(), fallback: None, mirror: None }
+    }
+
+    /// Gives every write to another store too.
+    #[must_use]
+    pub fn with_mirror(mut self, mirror: MirrorSettings) -> Self {
+        self.mirror = Some(mirror);
+        self
     }
 
     /// Reads from another store what the first cannot give.

@@ -101,7 +101,31 @@ impl Routes {
         self.routes.iter().find(matches).map_or(self.default, |route| route.place)
     }
 
-    /// The same for each of many keys, most of which have the view of the one before.
+    /// The places that records of a scope can go to, each once.
+    fn places_of(&self, scope: &Scope) -> Vec<usize> {
+        let tenant = match scope {
+            Scope::View(view) => return vec![self.place_of(view)],
+            Scope::Tenant(tenant) => Some(tenant),
+            Scope::Store => None,
+        };
+        let mut places = Vec::new();
+        let mut add = |place| {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        };
+        let about = |route: &&Route| tenant.is_none_or(|tenant| route.tenant.matches(tenant));
+        for route in self.routes.iter().filter(about) {
+            add(route.place);
+            if tenant.is_some() && route.view == Pattern::any() {
+                return places;
+            }
+        }
+        add(self.default);
+        places
+    }
+
+    /// The place of each of many keys, most of which have the view of the one before.
     fn by_key(&self) -> impl FnMut(&RecordKey) -> usize {
         let mut last: Option<(ViewKey, usize)> = None;
         move |key| match &last {
@@ -146,6 +170,11 @@ impl Routed {
         }
         let capabilities = strictest(places.iter().map(|place| place.capabilities()));
         Ok(Self { places, stores, routes: Arc::new(Routes { routes, default }), capabilities })
+    }
+
+    /// The numbers of the places that records of a scope can go to, each once.
+    pub fn places_of(&self, scope: &Scope) -> Vec<usize> {
+        self.routes.places_of(scope)
     }
 
     /// Calls each place for the rows that go there, all at once, and puts the answers in order.
@@ -438,5 +467,17 @@ mod tests {
         let both = strictest([small, short]);
         assert_eq!((both.max_record_bytes, both.max_key_bytes, both.max_ttl), (Some(10), Some(5), None));
         assert_eq!((both.durable, both.backend), (false, "unified"));
+    }
+
+    #[test]
+    fn the_places_of_a_scope_are_those_of_its_records_and_no_other() {
+        let stores: Vec<Backend> = (0..3).map(|_| map()).collect();
+        let routed = routed(&stores);
+        let tenant = |name| Scope::tenant(name).unwrap();
+        assert_eq!(routed.places_of(&tenant("us-1")), [0]);
+        assert_eq!(routed.places_of(&tenant("eu-1")), [2, 1]);
+        assert_eq!(routed.places_of(&Scope::view("eu-1", "risk").unwrap()), [2]);
+        assert_eq!(routed.places_of(&Scope::view("eu-1", "trips").unwrap()), [1]);
+        assert_eq!(routed.places_of(&Scope::Store), [2, 1, 0]);
     }
 }

@@ -76,7 +76,7 @@ impl Mirrored {
                     "store `{name}` is mirrored to `{to}`, which is no other store"
                 ))
             })?;
-            Ok(Target { number, required })
+            Ok::<_, Error>(Target { number, required })
         };
         let mirror = mirror.map(target).transpose()?;
         let stores = others.iter().map(|(_, store)| store).chain([&source]);

@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,6 +135,73 @@ pub(crate) enum StoreCommand {
     },
     /// Ask the store how it is.
     Check(CheckArgs),
+    /// Move records from one store of a settings file to another while they are written and read.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
+}
+
+/// What to do with a migration. Each can be repeated after a failure, and goes on where it was.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Write to both stores from now on, and copy what is there; again, to go on or to copy what differs.
+    Start {
+        #[command(flatten)]
+        moved: Moved,
+        /// The store that the records move to, by its name in the settings file.
+        #[arg(long, value_name = "STORE", value_parser = name)]
+        to: String,
+        /// Remove what that store already has of the records.
+        #[arg(long)]
+        purge_target: bool,
+        /// Copy no more than so many records a second.
+        #[arg(long, value_name = "N")]
+        rows_per_second: Option<NonZeroU32>,
+    },
+    /// List the migrations and how far they have come.
+    Status,
+    /// Compare both stores, record by record; the exit code is 3 when some differ.
+    Verify {
+        #[command(flatten)]
+        moved: Moved,
+        /// Give the target what the source has where they differ.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Read from the target from now on; both are still written.
+    Cutover {
+        #[command(flatten)]
+        moved: Moved,
+        /// Although the stores have not been found equal.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Use the target alone; writes wait for a moment, and there is no way back.
+    Finish {
+        #[command(flatten)]
+        moved: Moved,
+        /// Although the stores have not been found equal since the cutover.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Use the source alone, as before the start.
+    Abort {
+        #[command(flatten)]
+        moved: Moved,
+        /// Remove what was copied.
+        #[arg(long)]
+        purge_target: bool,
+    },
+}
+
+/// Which records move.
+#[derive(Debug, Args)]
+pub(crate) struct Moved {
+    /// The tenant.
+    #[arg(long, value_parser = tenant)]
+    pub(crate) tenant: String,
+    /// The feature view; by default all of the tenant.
+    #[arg(long, value_parser = name)]
+    pub(crate) view: Option<String>,
 }
 
 /// What to do with a settings file.

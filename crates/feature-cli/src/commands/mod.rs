@@ -5,6 +5,7 @@ mod apply;
 mod config;
 mod get;
 mod ingest;
+mod migrate;
 mod scan;
 mod service;
 mod write;
@@ -78,6 +79,7 @@ async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -
         StoreCommand::Views { names } => apply::views(&open, &names, output).await,
         StoreCommand::Stats { tenant } => admin::stats(&open, tenant.as_deref(), output).await,
         StoreCommand::Check(args) => admin::check(&open, &args, output).await,
+        StoreCommand::Migrate(command) => migrate::run(&open, command, output).await,
     };
     let closed = open.close().await;
     // What failed first is what the user needs to know.

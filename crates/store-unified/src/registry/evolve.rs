@@ -169,6 +169,8 @@ feature_services:
         assert_eq!(after(&[], Force::Yes).unwrap().version(), 1, "nothing has changed");
         let wider = after(&[("x: int32", "x: int64")], Force::No).unwrap();
         assert_eq!(wider.view("v").unwrap().features["x"], ValueType::Int64);
+        let back = Registry::from_yaml(NOW).unwrap();
+        assert_eq!(wider.evolve(&back, Force::Yes).unwrap().version(), 3, "whatever the next one's own is");
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use feature_core::format_duration;
 use serde_json::{Value, json};
-use store_unified::Settings;
+use store_unified::{Destination, Quota, Settings};
 
 use crate::cli::{ConfigCommand, Place, Target};
 use crate::exit::{Exit, Failure, Result};
@@ -28,13 +29,27 @@ pub(super) fn run(command: ConfigCommand, target: &Target, output: &mut Output) 
 fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
     let mut rows = output.rows(&["kind", "name", "says"]);
     for store in &settings.stores {
-        rows.push(vec![json!("store"), json!(store.name), json!(store.url.to_string())])?;
+        let policies = [
+            ("retry", store.retry.is_some()),
+            ("hedge", store.hedge.is_some()),
+            ("circuit", store.circuit.is_some()),
+            ("limit", store.limit.is_some()),
+        ];
+        let policies = policies.iter().filter(|(_, is_there)| *is_there).map(|(name, _)| *name);
+        let says: Vec<String> =
+            std::iter::once(store.url.to_string()).chain(policies.map(str::to_owned)).collect();
+        rows.push(vec![json!("store"), json!(store.name), json!(says.join(", "))])?;
     }
     for route in &settings.routes {
         let name = format!("{}:{}", route.tenant, route.view);
-        rows.push(vec![json!("route"), json!(name), json!(route.to.store)])?;
+        rows.push(vec![json!("route"), json!(name), json!(destination(&route.to))])?;
     }
-    rows.push(vec![json!("default"), json!("*:*"), json!(settings.default.store)])?;
+    rows.push(vec![json!("default"), json!("*:*"), json!(destination(&settings.default))])?;
+    for rule in &settings.tenants {
+        let says =
+            format!("class {}{}", rule.class, if rule.quota == Quota::default() { "" } else { ", quota" });
+        rows.push(vec![json!("tenants"), json!(rule.tenant.to_string()), json!(says)])?;
+    }
     let registry = settings.registry.as_ref();
     for view in registry.into_iter().flat_map(|registry| registry.views()) {
         let says = format!("{} features of {}", view.features.len(), view.entities.join(", "));
@@ -48,16 +63,28 @@ fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Where records go, in words.
+fn destination(to: &Destination) -> String {
+    let mut says = to.store.clone();
+    if let Some((store, settings)) = &to.fallback {
+        says.push_str(&format!(", else {store} after {}", format_duration(settings.after)));
+    }
+    says
+}
+
 fn route(settings: &Settings, place: &Place, output: &mut Output) -> Result<Exit> {
     let decision = settings.route(&place.tenant, &place.view)?;
     let rule = match decision.rule.and_then(|rule| settings.routes.get(rule)) {
         Some(rule) => json!(format!("{}:{}", rule.tenant, rule.view)),
         None => json!("default"),
     };
+    let fallback = decision.to.fallback.as_ref();
     output.record(&[
         ("tenant", json!(place.tenant)),
         ("view", json!(place.view)),
         ("store", json!(decision.to.store)),
+        ("fallback", json!(fallback.map(|(store, _)| store))),
+        ("fallback_after", json!(fallback.map(|(_, settings)| format_duration(settings.after)))),
         ("rule", rule),
         ("line", settings.line_of(&decision).map_or(Value::Null, |line| json!(line))),
     ])?;

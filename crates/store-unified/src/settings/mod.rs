@@ -3,6 +3,7 @@
 mod env;
 mod node;
 mod open;
+mod policies;
 mod problem;
 mod reader;
 mod routes;

@@ -78,6 +78,7 @@ impl Settings {
 impl StoreEntry {
     /// The store as the builder knows it.
     fn rule(&self, backend: Arc<dyn OnlineStoreBackend>) -> StoreRule {
-        StoreRule::new(&self.name, backend)
+        let Self { retry, hedge, circuit, limit, .. } = *self;
+        StoreRule { retry, hedge, circuit, limit, ..StoreRule::new(&self.name, backend) }
     }
 }

@@ -154,7 +154,7 @@ impl<'a> Field<'a> {
         }
         self.fail(match (*range.start(), *range.end()) {
             (start, Duration::MAX) if duration.is_zero() && start <= Duration::from_micros(1) => {
-                "it is zero; leave the key out where it should not hold".to_owned()
+                "expected a duration above zero".to_owned()
             }
             (start, Duration::MAX) => format!("expected a duration of at least {}", format_duration(start)),
             (start, end) => {

@@ -1,10 +1,11 @@
 //! `routes` and `default`: which records live where.
 
+use super::policies;
 use super::reader::{Field, Section};
 use super::stores::StoreNames;
 use super::views::Views;
 use crate::store::{Destination, RouteRule};
-use crate::wrappers::Pattern;
+use crate::wrappers::{FallbackSettings, Pattern};
 
 /// The routes, and the line of each. With views only these can be routed.
 pub(super) fn read(
@@ -78,5 +79,31 @@ fn named(field: &Field<'_>) -> Option<Pattern> {
 
 fn destination(section: &mut Section<'_>, stores: &StoreNames<'_>) -> Option<Destination> {
     let store = section.need("store").and_then(|field| stores.find(&field));
-    Some(Destination::new(store?))
+    let fallback = match section.take("fallback") {
+        Some(field) => Some(fallback(&field, store.as_deref(), stores)?),
+        None => None,
+    };
+    let to = Destination::new(store?);
+    Some(match fallback {
+        Some((store, settings)) => to.with_fallback(store, settings),
+        None => to,
+    })
+}
+
+fn fallback(
+    field: &Field<'_>,
+    first: Option<&str>,
+    stores: &StoreNames<'_>,
+) -> Option<(String, FallbackSettings)> {
+    let mut section = field.section()?;
+    let store = section.need("store").and_then(|field| {
+        let store = stores.find(&field)?;
+        if first == Some(&*store) {
+            field.fail("a store cannot be its own fallback");
+        }
+        Some(store)
+    });
+    let settings = policies::fallback(&mut section);
+    section.finish();
+    Some((store?, settings))
 }

@@ -2,7 +2,9 @@
 
 use feature_core::{Result, StoreUrl};
 
+use super::policies;
 use super::reader::Field;
+use crate::wrappers::{CircuitSettings, HedgeSettings, LimitSettings, RetrySettings};
 
 /// A store as the file describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +13,20 @@ pub struct StoreEntry {
     pub name: String,
     /// What to connect to.
     pub url: StoreUrl,
+    /// How calls that failed are tried again; `None` is not at all.
+    pub retry: Option<RetrySettings>,
+    /// When a slow read is sent a second time; `None` is never.
+    pub hedge: Option<HedgeSettings>,
+    /// When the store is left alone for a while; `None` is never.
+    pub circuit: Option<CircuitSettings>,
+    /// How many calls it may get at a time; `None` is any number.
+    pub limit: Option<LimitSettings>,
+}
+
+impl StoreEntry {
+    fn new(name: String, url: StoreUrl) -> Self {
+        Self { name, url, retry: None, hedge: None, circuit: None, limit: None }
+    }
 }
 
 /// The names of the stores, for what refers to them; `None` where they could not be read.
@@ -64,12 +80,16 @@ fn store(name: &str, field: &Field<'_>, check_url: &dyn Fn(&StoreUrl) -> Result<
     let name = name.to_owned();
     // A store of which there is only the URL to say.
     if field.is_text() {
-        return Some(StoreEntry { name, url: url(field, check_url)? });
+        return Some(StoreEntry::new(name, url(field, check_url)?));
     }
     let mut section = field.section()?;
     let url = section.need("url").and_then(|field| url(&field, check_url));
+    let retry = section.take("retry").and_then(|field| policies::retry(&field));
+    let hedge = section.take("hedge").and_then(|field| policies::hedge(&field));
+    let circuit = section.take("circuit").and_then(|field| policies::circuit(&field));
+    let limit = section.take("limit").and_then(|field| policies::limit(&field));
     section.finish();
-    Some(StoreEntry { name, url: url? })
+    Some(StoreEntry { retry, hedge, circuit, limit, ..StoreEntry::new(name, url?) })
 }
 
 /// A store's URL; no problem shows it.

@@ -7,7 +7,9 @@ use feature_core::Error;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wrappers::{Pattern, Quota};
+use crate::wrappers::{
+    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, Pattern, Quota, RetrySettings,
+};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -82,7 +84,7 @@ colour: blue
             "18: feature_views[1].entities: it has no entities",
             "18: feature_views[1].features: it has no features",
             "18: feature_views[1].descripton: unknown key; did you mean `description`?",
-            "19: colour: unknown key; known are stores, routes",
+            "19: colour: unknown key; known are",
         ],
     );
 }
@@ -215,6 +217,74 @@ stores: {a: 'memory:'}
         "feature_views: [{name: a, entities: [e], features: {x: bool}}, {name: b, entities: [e], features: {x: bool}}]",
     );
     assert_eq!(registry, Some(declared.unwrap()));
+}
+
+#[test]
+fn policies_have_defaults_and_bounds() {
+    let settings = yaml(
+        "
+stores:
+  a: {url: 'memory:', retry: {}, hedge: {after: 3ms}, circuit: {in_a_row: 5}, limit: {max_queued: 0}}
+  b: {url: 'memory:', retry: {min_delay: 1s}}
+default: {store: a, fallback: {store: b, after: 8ms}}
+",
+    )
+    .unwrap();
+    let a = &settings.stores[0];
+    assert_eq!(a.retry, Some(RetrySettings::default()));
+    assert_eq!(a.hedge, Some(HedgeSettings { after: Duration::from_millis(3), ..Default::default() }));
+    assert_eq!(a.circuit, Some(CircuitSettings { in_a_row: 5, ..Default::default() }));
+    assert_eq!(a.limit, Some(LimitSettings { max_queued: 0, ..Default::default() }));
+    let b = &settings.stores[1];
+    assert_eq!((b.hedge, b.circuit, b.limit), (None, None, None));
+    assert_eq!(b.retry.unwrap().max_delay, Duration::from_secs(1), "no shorter than the shortest");
+    let fallback = FallbackSettings { after: Duration::from_millis(8) };
+    assert_eq!(settings.default, Destination::new("a").with_fallback("b", fallback));
+
+    says(
+        "stores:
+  a:
+    url: 'memory:'
+    retry:
+      max_retries: 0
+      min_delay: 10ms
+      max_delay: 5ms
+      max_extra: 2
+    hedge: {after: 0s, max_extra: '5%'}
+    circuit:
+      in_a_row: ten
+      failure_rate: 0
+      slow: 0
+      probe_every: 1
+      probes: 0
+    limit: {max_in_flight: 0, max_queued: -1}
+default:
+  store: a
+  fallback:
+    store: a
+    after: 8
+routes:
+- {store: a, fallback: {stor: a}}
+",
+        &[
+            "5: stores.a.retry.max_retries: expected a whole number from 1 to 100, found the number 0",
+            "7: stores.a.retry.max_delay: expected a duration of at least 10ms",
+            "8: stores.a.retry.max_extra: expected a number from 0 to 1, found the number 2",
+            "9: stores.a.hedge.after: expected a duration above zero",
+            "9: stores.a.hedge.max_extra: expected a number from 0 to 1, found the text `5%`",
+            "11: stores.a.circuit.in_a_row: expected a whole number from 1 to 1000000, found the text `ten`",
+            "12: stores.a.circuit.failure_rate: expected a number from 0.01 to 1",
+            "13: stores.a.circuit.slow: expected a duration",
+            "14: stores.a.circuit.probe_every: expected a duration",
+            "15: stores.a.circuit.probes: expected a whole number",
+            "16: stores.a.limit.max_in_flight: expected a whole number from 1",
+            "16: stores.a.limit.max_queued: expected a whole number from 0",
+            "20: default.fallback.store: a store cannot be its own fallback",
+            "21: default.fallback.after: expected a duration",
+            "23: routes[0].fallback.store: it is missing",
+            "23: routes[0].fallback.stor: unknown key; did you mean `store`?",
+        ],
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use feature_core::{
     EntityKey, Error, ErrorKind, FeatureWrite, OnlineStore, OnlineStoreBackend, PurgeProgress, SYSTEM_TENANT,
@@ -11,8 +12,8 @@ use feature_core::{
 use futures::TryStreamExt;
 use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
 use store_unified::{
-    CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Registry, RouteRule,
-    StoreRule, UnifiedFeatureStore,
+    CacheSettings, CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Registry,
+    RouteRule, StoreRule, UnifiedFeatureStore,
 };
 
 const VIEWS: &str = "
@@ -172,4 +173,39 @@ async fn a_store_has_one_circuit_whatever_route_leads_to_it() {
     }
     assert_eq!(first.count(Operation::Get), 3);
     assert!(store.check().await.unwrap().warnings[0].starts_with("first does not answer"));
+}
+
+#[tokio::test]
+async fn what_a_fallback_gives_is_marked_through_the_cache_and_not_kept_in_it() {
+    let (first, down) = switched(map());
+    let second = map();
+    let fallback = Destination::new("first").with_fallback("second", FallbackSettings::default());
+    let store = UnifiedFeatureStore::builder()
+        .store(StoreRule::new("first", first.clone()))
+        .store(StoreRule::new("second", second))
+        .default_destination(fallback)
+        .cache(CacheSettings { ttl: Some(Duration::from_secs(60)), ..CacheSettings::default() })
+        .registry(Registry::from_yaml(VIEWS).unwrap())
+        .build()
+        .unwrap();
+    let keys = [id("customer", "1"), id("customer", "2")];
+    let write = FeatureWrite::new(keys[0].clone(), [("orders", 10)]);
+    assert_eq!(store.batch_write("acme", "customers", [write]).await.unwrap().applied(), 1);
+    let request = FeatureRequest::features("acme", ["customers:orders".parse().unwrap()], keys);
+    down.store(true, Ordering::Relaxed);
+    // Two at once, of which one joins the other's read.
+    for table in futures::future::join_all([store.read(&request), store.read(&request)]).await {
+        let table = table.unwrap();
+        assert_eq!(table.from_fallback().collect::<Vec<_>>(), [("customers", &[0, 1][..])]);
+        assert_eq!(table.column("orders").unwrap().statuses(), [CellStatus::NotFound; 2]);
+    }
+    down.store(false, Ordering::Relaxed);
+    let mut reads = Vec::new();
+    for _ in 0..2 {
+        let table = store.read(&request).await.unwrap();
+        assert_eq!(table.from_fallback().count(), 0);
+        assert_eq!(table.column("orders").unwrap().statuses(), [CellStatus::Present, CellStatus::NotFound]);
+        reads.push(first.count(Operation::Get));
+    }
+    assert_eq!(reads[0], reads[1], "the second is the cache's");
 }

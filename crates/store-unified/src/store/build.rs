@@ -7,7 +7,10 @@ use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreS
 use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
 use crate::migration::{MigrationSettings, Migrations};
 use crate::registry::Registry;
-use crate::wrappers::{Circuit, Fallback, Hedged, Limited, Mirrored, Quota, Quotas, Retrying, Route, Routed};
+use crate::wrappers::{
+    CacheSettings, Cached, Circuit, Fallback, Hedged, Limited, Mirrored, Quota, Quotas, Retrying, Route,
+    Routed,
+};
 
 /// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct UnifiedFeatureStoreBuilder {
     default: Option<Destination>,
     tenants: Vec<TenantRule>,
     registry: Option<Registry>,
+    cache: Option<CacheSettings>,
     settings: StoreSettings,
     migration: MigrationSettings,
     clock: Arc<dyn Clock>,
@@ -30,6 +34,7 @@ impl Default for UnifiedFeatureStoreBuilder {
             default: None,
             tenants: Vec::new(),
             registry: None,
+            cache: None,
             settings: StoreSettings::default(),
             migration: MigrationSettings::default(),
             clock: Arc::new(SystemClock),
@@ -72,6 +77,13 @@ impl UnifiedFeatureStoreBuilder {
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
+        self
+    }
+
+    /// Keeps in memory what is read.
+    #[must_use]
+    pub fn cache(mut self, settings: CacheSettings) -> Self {
+        self.cache = Some(settings);
         self
     }
 
@@ -139,6 +151,9 @@ impl UnifiedFeatureStoreBuilder {
         let routed = Arc::new(Routed::new(stacks, stores, routes, 0)?);
         let mut top: Backend = Arc::clone(&routed) as Backend;
         let migrations = Migrations::new(mirrors, move |scope| routed.places_of(scope));
+        if let Some(cache) = self.cache {
+            top = Arc::new(Cached::new(top, Arc::clone(&self.clock), cache));
+        }
         if self.tenants.iter().any(|rule| rule.quota != Quota::default()) {
             let quotas = self.tenants.iter().map(|rule| (rule.tenant.clone(), rule.quota)).collect();
             top = Arc::new(Quotas::new(top, quotas));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use feature_core::{Clock, OnlineStoreBackend};
 use store_testkit::{BackendFactory, MapStore, async_trait, conformance_of};
-use store_unified::{CacheSettings, Cached, Pattern, Quota, Quotas};
+use store_unified::{CacheSettings, Cached, Observed, Pattern, Quota, Quotas};
 
 type Backend = Arc<dyn OnlineStoreBackend>;
 
@@ -44,11 +44,16 @@ fn small_cache(store: Backend, clock: Arc<dyn Clock>) -> Backend {
     Arc::new(Cached::new(store, clock, settings))
 }
 
+fn observed(store: Backend, _: Arc<dyn Clock>) -> Backend {
+    Arc::new(Observed::new(store, "main"))
+}
+
 fn main() -> ExitCode {
     let compositions = [
         Composition("quotas", quotas),
         Composition("cached", cached),
         Composition("small_cache", small_cache),
+        Composition("observed", observed),
     ];
     conformance_of(compositions.into_iter().map(|one| Box::new(one) as Box<dyn BackendFactory>).collect())
 }

@@ -1,5 +1,10 @@
 //! What can be measured of the store while it runs.
 
 pub mod names;
+mod requests;
+pub(crate) mod series;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use names::{Metric, MetricKind, describe_all};
+pub use requests::{Request, RequestKind, RequestMetrics};

@@ -116,20 +116,24 @@ pub fn describe_all() {
 pub const REQUESTS: Metric = Metric::counter_of(
     "fstore_requests_total",
     &["class", "operation", "status"],
-    "requests of applications; status is ok (of each row) or the kind of the first error",
+    "requests of applications; status is ok (of each row), the kind of the first error, or Dropped where the \
+     application did not wait for the answer",
 );
 
 /// Rows of calls of the handle.
 pub const REQUEST_ROWS: Metric = Metric::counter_of(
     "fstore_request_rows_total",
     &["class", "operation", "status"],
-    "rows of requests; status is found or absent of a read, applied or superseded of a write, or the kind of \
-     the error (Conflict where other writers were faster again and again)",
+    "rows of requests; status is found or absent of a read or delete, applied or superseded of a write, Dropped, \
+     or the kind of the error (Conflict where other writers were faster again and again)",
 );
 
 /// How long calls of the handle take.
-pub const REQUEST_SECONDS: Metric =
-    Metric::seconds_of("fstore_request_seconds", &["class", "operation"], "how long a request took");
+pub const REQUEST_SECONDS: Metric = Metric::seconds_of(
+    "fstore_request_seconds",
+    &["class", "operation", "status"],
+    "how long a request took, until it was answered or dropped",
+);
 
 /// How old served rows are.
 pub const FRESHNESS_SECONDS: Metric = Metric::seconds_of(

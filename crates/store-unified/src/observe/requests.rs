@@ -1,0 +1,339 @@
+//! What becomes of the requests that applications make.
+
+use std::fmt;
+
+use feature_core::{Error, Timestamp, WriteOutcome, WriteReport};
+use metrics::Histogram;
+use tokio::time::Instant;
+use tracing::{Span, debug_span, field};
+
+use super::names::{FRESHNESS_SECONDS, REQUEST_ROWS, REQUEST_SECONDS, REQUESTS};
+use super::series::{Series, Status};
+use crate::wrappers::Pattern;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what its name says")]
+pub enum RequestKind {
+    Read,
+    Write,
+    Delete,
+}
+
+impl RequestKind {
+    const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Delete];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// What rows are when all is well.
+    const fn expected(self) -> &'static [Status] {
+        match self {
+            Self::Write => &[Status::APPLIED, Status::SUPERSEDED],
+            Self::Read | Self::Delete => &[Status::FOUND, Status::ABSENT],
+        }
+    }
+}
+
+/// The class of tenants that the settings do not name.
+const DEFAULT_CLASS: &str = "default";
+
+/// Counts requests by class of tenant, and makes their spans.
+///
+/// ```
+/// use feature_core::Timestamp;
+/// use store_unified::observe::{RequestKind, RequestMetrics};
+/// let metrics = RequestMetrics::new([("acme-*".parse()?, "gold".to_owned())]);
+/// let request = metrics.begin(RequestKind::Read, "acme-corp", "customers", 2);
+/// // … await what the request does, instrumented with `request.span()` …
+/// let now = Timestamp::from_micros(7_000_000);
+/// request.read([Ok(Some(Timestamp::from_micros(1_000_000))), Ok(None)], now);
+/// # Ok::<(), feature_core::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct RequestMetrics(Option<Classes>);
+
+struct Classes {
+    /// The first pattern that matches a tenant says its class.
+    patterns: Vec<(Pattern, usize)>,
+    /// The default class comes first.
+    classes: Vec<Class>,
+}
+
+struct Class {
+    name: String,
+    /// By [`RequestKind`].
+    series: [Series; 3],
+    freshness: Histogram,
+}
+
+impl Class {
+    fn new(name: String) -> Self {
+        let series = RequestKind::ALL.map(|kind| {
+            let metrics = [&REQUESTS, &REQUEST_ROWS, &REQUEST_SECONDS];
+            Series::new(metrics, [&name, kind.name()], kind.expected())
+        });
+        let freshness = FRESHNESS_SECONDS.histogram([&name]);
+        Self { name, series, freshness }
+    }
+}
+
+impl RequestMetrics {
+    /// Counts each tenant in the class that the first matching pattern names, and in `default` where none
+    /// does. Several patterns may name the same class.
+    pub fn new(classes: impl IntoIterator<Item = (Pattern, String)>) -> Self {
+        let mut all = vec![Class::new(DEFAULT_CLASS.to_owned())];
+        let mut number = |name: String| {
+            all.iter().position(|class| class.name == name).unwrap_or_else(|| {
+                all.push(Class::new(name));
+                all.len() - 1
+            })
+        };
+        let patterns = classes.into_iter().map(|(pattern, name)| (pattern, number(name))).collect();
+        Self(Some(Classes { patterns, classes: all }))
+    }
+
+    /// Counts nothing.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// A request begins. Whoever has its outcome says so; one that is dropped counts as `Dropped`.
+    pub fn begin(&self, kind: RequestKind, tenant: &str, view: &str, rows: usize) -> Request<'_> {
+        let operation = kind.name();
+        let span = debug_span!("fstore.request", operation, tenant, view, rows, status = field::Empty);
+        let class = self.0.as_ref().map(|classes| {
+            let class = classes.patterns.iter().find(|(pattern, _)| pattern.matches(tenant));
+            &classes.classes[class.map_or(0, |(_, number)| *number)]
+        });
+        let counted =
+            class.map(|class| Counted { class, series: &class.series[kind as usize], began: Instant::now() });
+        Request { counted, rows, span }
+    }
+}
+
+impl fmt::Debug for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class =
+            |(pattern, number): &(Pattern, usize)| (pattern.to_string(), self.classes[*number].name.clone());
+        f.debug_map().entries(self.patterns.iter().map(class)).finish()
+    }
+}
+
+/// A request under way.
+#[must_use = "a request that is dropped counts as given up"]
+pub struct Request<'a> {
+    /// `None` once it has been counted, or if it is not to be.
+    counted: Option<Counted<'a>>,
+    rows: usize,
+    span: Span,
+}
+
+struct Counted<'a> {
+    class: &'a Class,
+    series: &'a Series,
+    began: Instant,
+}
+
+impl Request<'_> {
+    /// The span in which the request does its work.
+    pub fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// A read has ended: the newest event time of each row, none, or an error. What is served is as fresh as
+    /// it is `now`.
+    pub fn read<'e>(
+        mut self,
+        rows: impl IntoIterator<Item = Result<Option<Timestamp>, &'e Error>>,
+        now: Timestamp,
+    ) {
+        let Some(counted) = self.counted.take() else { return };
+        let status = |row| match row {
+            Ok(Some(event_time)) => {
+                counted.class.freshness.record(now.since(event_time).as_secs_f64());
+                Ok(Status::FOUND)
+            }
+            Ok(None) => Ok(Status::ABSENT),
+            Err(error) => Err(error),
+        };
+        self.end(&counted, rows.into_iter().map(status));
+    }
+
+    /// A write has ended.
+    pub fn write(mut self, report: &WriteReport) {
+        let Some(counted) = self.counted.take() else { return };
+        let status = |outcome: &WriteOutcome| match outcome {
+            WriteOutcome::Applied => Status::APPLIED,
+            WriteOutcome::Superseded => Status::SUPERSEDED,
+        };
+        self.end(&counted, report.rows().iter().map(|row| row.as_ref().map(status)));
+    }
+
+    /// A delete has ended: for each row whether there was a record.
+    pub fn delete(mut self, rows: &[Result<bool, Error>]) {
+        let Some(counted) = self.counted.take() else { return };
+        let status = |found: &bool| if *found { Status::FOUND } else { Status::ABSENT };
+        self.end(&counted, rows.iter().map(|row| row.as_ref().map(status)));
+    }
+
+    /// The request as a whole was refused.
+    pub fn fail(mut self, error: &Error) {
+        let Some(counted) = self.counted.take() else { return };
+        self.end(&counted, (0..self.rows.max(1)).map(|_| Err(error)));
+    }
+
+    fn end<'e>(&self, counted: &Counted<'_>, rows: impl Iterator<Item = Result<Status, &'e Error>>) {
+        let mut call = Status::OK;
+        // Rows mostly have the status of the one before.
+        let mut run = (Status::OK, 0);
+        for row in rows {
+            let status = row.unwrap_or_else(|error| {
+                let status = Status::from(error.kind());
+                if call == Status::OK {
+                    call = status;
+                }
+                status
+            });
+            if status != run.0 {
+                flush(counted, run);
+                run = (status, 0);
+            }
+            run.1 += 1;
+        }
+        flush(counted, run);
+        counted.series.call(call, counted.began.elapsed());
+        self.span.record("status", call.name());
+    }
+}
+
+fn flush(counted: &Counted<'_>, (status, rows): (Status, usize)) {
+    if rows > 0 {
+        counted.series.rows(status, rows);
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if let Some(counted) = self.counted.take() {
+            counted.series.rows(Status::DROPPED, self.rows);
+            counted.series.call(Status::DROPPED, counted.began.elapsed());
+            self.span.record("status", Status::DROPPED.name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use feature_core::{EntityKey, ErrorKind, FeatureWrite, ManualClock, OnlineStore};
+    use metrics::with_local_recorder;
+    use metrics_util::debugging::DebuggingRecorder;
+    use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
+    use tracing::Instrument;
+
+    use super::*;
+    use crate::observe::names::Metric;
+    use crate::observe::testing::{Seen, Spans};
+
+    const START: Timestamp = Timestamp::from_micros(1_000_000_000_000);
+
+    fn at(seconds: u64) -> Timestamp {
+        START.saturating_add(Duration::from_secs(seconds))
+    }
+
+    fn within<T>(work: impl AsyncFnOnce() -> T) -> (Seen, Vec<String>) {
+        let (recorder, spans) = (DebuggingRecorder::new(), Spans::default());
+        let snapshotter = recorder.snapshotter();
+        let _guard = tracing::subscriber::set_default(spans.clone());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        with_local_recorder(&recorder, || runtime.block_on(work()));
+        (Seen::new(snapshotter), spans.seen())
+    }
+
+    fn classes() -> RequestMetrics {
+        let class = |pattern: &str, class: &str| (pattern.parse().unwrap(), class.to_owned());
+        RequestMetrics::new([class("acme", "gold"), class("eu-*", "silver"), class("us-*", "silver")])
+    }
+
+    #[test]
+    fn requests_are_counted_by_class_and_never_by_tenant() {
+        let (seen, spans) = within(async || {
+            let metrics = classes();
+            for tenant in ["acme", "eu-1", "us-2", "somebody"] {
+                let request = metrics.begin(RequestKind::Read, tenant, "v", 3);
+                let work = async { tokio::time::advance(Duration::from_millis(20)).await };
+                work.instrument(request.span()).await;
+                let down = Error::new(ErrorKind::Unavailable, "down");
+                request.read([Ok(Some(at(3))), Err(&down), Ok(None)], at(10));
+            }
+            drop(metrics.begin(RequestKind::Delete, "acme", "v", 2));
+            metrics.begin(RequestKind::Delete, "acme", "v", 2).delete(&[Ok(true), Ok(false)]);
+            metrics.begin(RequestKind::Write, "acme", "v", 5).fail(&Error::invalid_argument("no"));
+        });
+        let counter = |metric: &Metric, class, operation, status| {
+            seen.counter(metric, &[("class", class), ("operation", operation), ("status", status)])
+        };
+        for (class, times) in [("gold", 1), ("silver", 2), ("default", 1)] {
+            assert_eq!(counter(&REQUESTS, class, "read", "Unavailable"), times as u64);
+            assert_eq!(counter(&REQUESTS, class, "read", "ok"), 0);
+            for status in ["found", "absent", "Unavailable"] {
+                assert_eq!(counter(&REQUEST_ROWS, class, "read", status), times as u64);
+            }
+            assert_eq!(seen.histogram(&FRESHNESS_SECONDS, &[("class", class)]), vec![7.0; times]);
+            let labels = [("class", class), ("operation", "read"), ("status", "Unavailable")];
+            assert_eq!(seen.histogram(&REQUEST_SECONDS, &labels), vec![0.02; times]);
+        }
+        assert_eq!(counter(&REQUESTS, "gold", "delete", "Dropped"), 1);
+        assert_eq!(counter(&REQUEST_ROWS, "gold", "delete", "Dropped"), 2);
+        assert_eq!(counter(&REQUEST_ROWS, "gold", "delete", "found"), 1);
+        assert_eq!(counter(&REQUEST_ROWS, "gold", "write", "InvalidArgument"), 5);
+        assert_eq!(spans[0], "fstore.request operation=read tenant=acme view=v rows=3 status=Unavailable");
+        assert!(spans[4].ends_with("status=Dropped"));
+    }
+
+    #[test]
+    fn superseded_and_conflicting_writes_are_told_apart() {
+        let (seen, _) = within(async || {
+            let metrics = classes();
+            let clock = ManualClock::at(at(100));
+            let map = MapStore::new(Arc::new(clock.clone()));
+            // Whoever writes last meets others again and again.
+            let store = FaultyBackend::new(Arc::new(map), |call| match call.operation {
+                Operation::Put if call.number >= 2 => Fault::Refuse,
+                _ => Fault::None,
+            });
+            let store = OnlineStore::builder(Arc::new(store)).clock(clock).build().unwrap();
+            let id = |n: i64| EntityKey::new("id", n).unwrap();
+            let write = |n, seconds| FeatureWrite::new(id(n), [("a", 1i64)]).at(at(seconds));
+            let batches = [vec![write(1, 9), write(2, 9)], vec![write(1, 8), write(3, 9)], vec![write(4, 9)]];
+            for batch in batches {
+                let request = metrics.begin(RequestKind::Write, "acme", "v", batch.len());
+                request.write(&store.batch_write("acme", "v", batch).await.unwrap());
+            }
+        });
+        let rows = |status| {
+            let labels = [("class", "gold"), ("operation", "write"), ("status", status)];
+            seen.counter(&REQUEST_ROWS, &labels)
+        };
+        assert_eq!([rows("applied"), rows("superseded"), rows("Conflict")], [3, 1, 1]);
+    }
+
+    #[test]
+    fn switched_off_it_counts_nothing() {
+        let (seen, _) = within(async || {
+            let metrics = RequestMetrics::off();
+            metrics.begin(RequestKind::Read, "acme", "v", 1).read([Ok(None)], START);
+            drop(metrics.begin(RequestKind::Write, "acme", "v", 1));
+        });
+        assert!(seen.is_empty());
+    }
+}

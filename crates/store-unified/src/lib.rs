@@ -21,6 +21,6 @@ pub use store::{
 pub use wrappers::provenance;
 pub use wrappers::{
     CacheSettings, CacheStats, Cached, Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings,
-    Hedged, LimitSettings, Limited, MirrorSettings, Mirrored, Observed, Pattern, Quota, Quotas, RetrySettings,
-    Retrying, Route, Routed,
+    Hedged, LimitSettings, Limited, MirrorSettings, Mirrored, Observed, Pattern, Quota, Quotas,
+    RetrySettings, Retrying, Route, Routed,
 };

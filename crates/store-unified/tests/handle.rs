@@ -10,6 +10,8 @@ use feature_core::{
     Scope, SystemClock,
 };
 use futures::TryStreamExt;
+use metrics_util::CompositeKey;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
 use store_unified::{
     CacheSettings, CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Registry,
@@ -208,4 +210,50 @@ async fn what_a_fallback_gives_is_marked_through_the_cache_and_not_kept_in_it() 
         reads.push(first.count(Operation::Get));
     }
     assert_eq!(reads[0], reads[1], "the second is the cache's");
+}
+
+#[test]
+fn requests_are_counted_by_class_of_tenant_and_stores_by_name_unless_that_is_off() {
+    for observed in [true, false] {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        metrics::with_local_recorder(&recorder, || {
+            let gold = TenantRule {
+                tenant: "acme-*".parse().unwrap(),
+                class: "gold".to_owned(),
+                quota: Quota::default(),
+            };
+            let store = UnifiedFeatureStore::builder()
+                .store(StoreRule::new("main", map()))
+                .tenants(gold)
+                .observed(observed)
+                .build()
+                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let key = id("customer", "1");
+                store.write_features("acme-eu", "v", &key, [("x", 1)], None, None).await.unwrap();
+                store.read_features("acme-eu", "v", &key, None).await.unwrap();
+                store.read_features("other", "v", &key, None).await.unwrap();
+            });
+        });
+        let counters = snapshotter.snapshot().into_vec();
+        let counted = |name: &str, labels: &[(&str, &str)]| -> u64 {
+            let count = |(key, _, _, value): &(CompositeKey, _, _, DebugValue)| {
+                let has = |(name, value): &(&str, &str)| {
+                    key.key().labels().any(|label| label.key() == *name && label.value() == *value)
+                };
+                match value {
+                    DebugValue::Counter(n) if key.key().name() == name && labels.iter().all(has) => *n,
+                    _ => 0,
+                }
+            };
+            counters.iter().map(count).sum()
+        };
+        let times = |n: u64| if observed { n } else { 0 };
+        let reads = |class| [("class", class), ("operation", "read"), ("status", "ok")];
+        assert_eq!(counted("fstore_requests_total", &reads("gold")), times(1));
+        assert_eq!(counted("fstore_requests_total", &reads("default")), times(1));
+        assert_eq!(counted("fstore_store_calls_total", &[("store", "main"), ("operation", "get")]), times(2));
+    }
 }

@@ -20,6 +20,15 @@ pub struct FeatureCell {
     pub value: FeatureValue,
 }
 
+/// A row without what it shares with others.
+struct Part<T> {
+    tag: T,
+    timestamp: Timestamp,
+    exceptions: Option<Box<Exceptions>>,
+    /// Where its values are.
+    at: Range<usize>,
+}
+
 impl FeatureRow {
     /// Takes rows apart, as for a table that has a column for each feature: `cell` gets each feature of each
     /// row, in order, with the tag that the row came with. Values are moved rather than copied where these
@@ -29,16 +38,16 @@ impl FeatureRow {
         mut cell: impl FnMut(T, FeatureCell),
     ) {
         let mut rows = rows.into_iter().peekable();
-        let mut parts: Vec<(T, Timestamp, Option<Box<Exceptions>>, Range<usize>)> = Vec::new();
+        let mut parts: Vec<Part<T>> = Vec::new();
         while let Some((tag, Self { timestamp, values: Values { all, at }, exceptions, .. })) = rows.next() {
-            parts.push((tag, timestamp, exceptions, at));
+            parts.push(Part { tag, timestamp, exceptions, at });
             if rows.peek().is_some_and(|(_, next)| Arc::ptr_eq(&next.values.all, &all)) {
                 continue;
             }
             // A row that was given twice needs its values twice.
-            let disjoint = parts.windows(2).all(|pair| pair[0].3.end <= pair[1].3.start);
+            let disjoint = parts.windows(2).all(|pair| pair[0].at.end <= pair[1].at.start);
             let mut all = if disjoint { Arc::try_unwrap(all) } else { Err(all) };
-            for (tag, timestamp, exceptions, at) in parts.drain(..) {
+            for Part { tag, timestamp, exceptions, at } in parts.drain(..) {
                 for (index, at) in at.enumerate() {
                     let value = match &mut all {
                         Ok(own) => std::mem::replace(&mut own[at], FeatureValue::Null),

@@ -70,6 +70,17 @@ impl FeatureRequest {
         &self.tenant
     }
 
+    /// The name of the service, or of the one view that is wanted, or that it is several.
+    pub(crate) fn what(&self) -> &str {
+        match &self.wanted {
+            Wanted::Service(name) => name,
+            Wanted::Features(features) => match &features[..] {
+                [first, rest @ ..] if rest.iter().all(|other| other.view() == first.view()) => first.view(),
+                _ => "several",
+            },
+        }
+    }
+
     /// The rows.
     pub fn entities(&self) -> &[EntityKey] {
         &self.entities

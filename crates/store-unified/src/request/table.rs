@@ -263,6 +263,21 @@ impl FeatureTable {
         views.filter(|(_, rows)| !rows.is_empty()).map(|(view, rows)| (&*view.name, &**rows))
     }
 
+    /// Of each row its newest event time, if anything was found, or the first of its errors.
+    pub(crate) fn outcomes(&self) -> Vec<Result<Option<Timestamp>, &Error>> {
+        let mut newest = vec![None; self.len()];
+        for column in &self.columns {
+            for (newest, time) in newest.iter_mut().zip(&column.event_times) {
+                *newest = (*newest).max(*time);
+            }
+        }
+        let mut outcomes: Vec<_> = newest.into_iter().map(Ok).collect();
+        for error in self.errors.iter().rev() {
+            outcomes[error.row] = Err(&error.error);
+        }
+        outcomes
+    }
+
     /// The rows, one after the other, for people.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = TableRow<'_>> {
         (0..self.len()).map(|number| TableRow { table: self, number })

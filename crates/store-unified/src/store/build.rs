@@ -6,10 +6,11 @@ use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreS
 
 use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
 use crate::migration::{MigrationSettings, Migrations};
+use crate::observe::RequestMetrics;
 use crate::registry::Registry;
 use crate::wrappers::{
-    CacheSettings, Cached, Circuit, Fallback, Hedged, Limited, Mirrored, Quota, Quotas, Retrying, Route,
-    Routed,
+    CacheSettings, Cached, Circuit, Fallback, Hedged, Limited, Mirrored, Observed, Quota, Quotas, Retrying,
+    Route, Routed,
 };
 
 /// Builds a [`UnifiedFeatureStore`]; problems are reported by [`build`](Self::build), all in one error.
@@ -21,6 +22,7 @@ pub struct UnifiedFeatureStoreBuilder {
     tenants: Vec<TenantRule>,
     registry: Option<Registry>,
     cache: Option<CacheSettings>,
+    observed: bool,
     settings: StoreSettings,
     migration: MigrationSettings,
     clock: Arc<dyn Clock>,
@@ -35,6 +37,7 @@ impl Default for UnifiedFeatureStoreBuilder {
             tenants: Vec::new(),
             registry: None,
             cache: None,
+            observed: true,
             settings: StoreSettings::default(),
             migration: MigrationSettings::default(),
             clock: Arc::new(SystemClock),
@@ -84,6 +87,14 @@ impl UnifiedFeatureStoreBuilder {
     #[must_use]
     pub fn cache(mut self, settings: CacheSettings) -> Self {
         self.cache = Some(settings);
+        self
+    }
+
+    /// Whether calls are counted and timed, for [metrics](crate::observe) and spans; they are unless this
+    /// says otherwise. Metrics go to the recorder that is installed when the handle is built.
+    #[must_use]
+    pub fn observed(mut self, observed: bool) -> Self {
+        self.observed = observed;
         self
     }
 
@@ -137,7 +148,7 @@ impl UnifiedFeatureStoreBuilder {
         };
         let routes = self.routes.iter().zip(places).map(route).collect();
         let stores: Vec<(String, Backend)> =
-            self.stores.iter().map(|rule| (rule.name.clone(), guarded(rule))).collect();
+            self.stores.iter().map(|rule| (rule.name.clone(), self.guarded(rule))).collect();
         let migration = MigrationSettings {
             longest_write: self.migration.longest_write.max(self.settings.deadline),
             ..self.migration
@@ -160,10 +171,15 @@ impl UnifiedFeatureStoreBuilder {
         }
 
         let views = self.registry.iter().flat_map(Registry::views).cloned();
-        let store =
-            OnlineStore::builder(top).clock(self.clock).views(views).settings(self.settings).build()?;
-        let Self { routes, tenants, registry, .. } = self;
-        let shared = Shared { routes, default, tenants, registry, migrations };
+        let store = OnlineStore::builder(top)
+            .clock(Arc::clone(&self.clock))
+            .views(views)
+            .settings(self.settings)
+            .build()?;
+        let classes = self.tenants.into_iter().map(|rule| (rule.tenant, rule.class));
+        let metrics = if self.observed { RequestMetrics::new(classes) } else { RequestMetrics::off() };
+        let (routes, clock, registry) = (self.routes, self.clock, self.registry);
+        let shared = Shared { routes, default, metrics, clock, registry, migrations };
         Ok(UnifiedFeatureStore { shared: Arc::new(shared), store })
     }
 
@@ -207,28 +223,31 @@ impl UnifiedFeatureStoreBuilder {
         }
         problems
     }
+
+    /// A store with all that stands between it and its callers, whichever destination they come from.
+    fn guarded(&self, rule: &StoreRule) -> Backend {
+        let name = &rule.name;
+        let mut store = Arc::clone(&rule.backend);
+        if let Some(settings) = rule.retry {
+            store = Arc::new(Retrying::new(store, name, settings));
+        }
+        if let Some(settings) = rule.hedge {
+            store = Arc::new(Hedged::new(store, name, settings));
+        }
+        if let Some(settings) = rule.circuit {
+            store = Arc::new(Circuit::new(store, name, settings));
+        }
+        if let Some(settings) = rule.limit {
+            store = Arc::new(Limited::new(store, name, settings));
+        }
+        if self.observed {
+            store = Arc::new(Observed::new(store, name));
+        }
+        store
+    }
 }
 
 type Backend = Arc<dyn OnlineStoreBackend>;
-
-/// A store with all that stands between it and its callers, whichever destination they come from.
-fn guarded(rule: &StoreRule) -> Backend {
-    let name = &rule.name;
-    let mut store = Arc::clone(&rule.backend);
-    if let Some(settings) = rule.retry {
-        store = Arc::new(Retrying::new(store, name, settings));
-    }
-    if let Some(settings) = rule.hedge {
-        store = Arc::new(Hedged::new(store, name, settings));
-    }
-    if let Some(settings) = rule.circuit {
-        store = Arc::new(Circuit::new(store, name, settings));
-    }
-    if let Some(settings) = rule.limit {
-        store = Arc::new(Limited::new(store, name, settings));
-    }
-    store
-}
 
 /// What a route leads to. Where there are several stores, records can migrate between them.
 fn stack(

@@ -8,15 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::{
-    BatchRows, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore, PurgeProgress,
-    PurgeReport, RecordKey, Result, SYSTEM_TENANT, Scope, Timestamp, Ttl, ViewKey, WriteOutcome, WriteReport,
+    BatchRows, Clock, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore,
+    PurgeProgress, PurgeReport, RecordKey, Result, SYSTEM_TENANT, Scope, Timestamp, Ttl, ViewKey,
+    WriteOutcome, WriteReport,
 };
 use futures::stream::{BoxStream, StreamExt};
+use tracing::Instrument;
 
 pub use build::UnifiedFeatureStoreBuilder;
 pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
 
 use crate::migration::Migrations;
+use crate::observe::{Request, RequestKind, RequestMetrics};
 use crate::registry::Registry;
 use crate::request::{FeatureRequest, FeatureTable};
 use crate::wrappers::provenance::watch;
@@ -32,7 +35,8 @@ pub struct UnifiedFeatureStore {
 struct Shared {
     routes: Vec<RouteRule>,
     default: Destination,
-    tenants: Vec<TenantRule>,
+    metrics: RequestMetrics,
+    clock: Arc<dyn Clock>,
     registry: Option<Registry>,
     migrations: Migrations,
 }
@@ -82,14 +86,14 @@ impl UnifiedFeatureStore {
     /// # Errors
     /// As [`FeatureRequest::read`]; `InvalidArgument` without a registry.
     pub async fn read(&self, request: &FeatureRequest) -> Result<FeatureTable> {
-        refuse_system_tenant(request.tenant())?;
-        let registry = self.shared.registry.as_ref().ok_or_else(|| {
-            Error::invalid_argument("a request needs declared views: give the store a registry")
-        })?;
-        let (table, from_fallback) = watch(request.read(&self.store, registry)).await;
-        let mut table = table?;
-        table.mark_fallback(&from_fallback);
-        Ok(table)
+        let counted =
+            self.begin(RequestKind::Read, request.tenant(), request.what(), request.entities().len());
+        let table = self.table(request).instrument(counted.span()).await;
+        match &table {
+            Ok(table) => counted.read(std::iter::once_with(|| table.outcomes()).flatten(), self.now()),
+            Err(error) => counted.fail(error),
+        }
+        table
     }
 
     /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.
@@ -103,8 +107,9 @@ impl UnifiedFeatureStore {
         entity_key: &EntityKey,
         feature_names: Option<&[&str]>,
     ) -> Result<Option<FeatureRow>> {
-        self.check_names(tenant_id, feature_view)?;
-        self.store.read_features(tenant_id, feature_view, entity_key, feature_names).await
+        let rows =
+            self.batch_read(tenant_id, feature_view, std::slice::from_ref(entity_key), feature_names).await?;
+        rows.into_iter().next().unwrap_or(Ok(None))
     }
 
     /// Reads features of several entities of one view; see [`OnlineStore::batch_read`].
@@ -118,8 +123,18 @@ impl UnifiedFeatureStore {
         entity_keys: &[EntityKey],
         feature_names: Option<&[&str]>,
     ) -> Result<BatchRows> {
-        self.check_names(tenant_id, feature_view)?;
-        self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names).await
+        let counted = self.begin(RequestKind::Read, tenant_id, feature_view, entity_keys.len());
+        let read = async {
+            self.check_names(tenant_id, feature_view)?;
+            self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names).await
+        };
+        let rows = read.instrument(counted.span()).await;
+        let time = |row: &Option<FeatureRow>| row.as_ref().map(|row| row.timestamp);
+        match &rows {
+            Ok(rows) => counted.read(rows.iter().map(|row| row.as_ref().map(time)), self.now()),
+            Err(error) => counted.fail(error),
+        }
+        rows
     }
 
     /// Writes features of one entity; see [`OnlineStore::write_features`].
@@ -150,8 +165,18 @@ impl UnifiedFeatureStore {
         feature_view: &str,
         writes: impl IntoIterator<Item = W>,
     ) -> Result<WriteReport> {
-        self.check_names(tenant_id, feature_view)?;
-        self.store.batch_write(tenant_id, feature_view, writes).await
+        let writes = writes.into_iter();
+        let counted = self.begin(RequestKind::Write, tenant_id, feature_view, writes.size_hint().0);
+        let write = async {
+            self.check_names(tenant_id, feature_view)?;
+            self.store.batch_write(tenant_id, feature_view, writes).await
+        };
+        let report = write.instrument(counted.span()).await;
+        match &report {
+            Ok(report) => counted.write(report),
+            Err(error) => counted.fail(error),
+        }
+        report
     }
 
     /// Removes records at once; see [`OnlineStore::delete`].
@@ -164,8 +189,17 @@ impl UnifiedFeatureStore {
         feature_view: &str,
         entity_keys: &[EntityKey],
     ) -> Result<Vec<Result<bool>>> {
-        self.check_names(tenant_id, feature_view)?;
-        self.store.delete(tenant_id, feature_view, entity_keys).await
+        let counted = self.begin(RequestKind::Delete, tenant_id, feature_view, entity_keys.len());
+        let delete = async {
+            self.check_names(tenant_id, feature_view)?;
+            self.store.delete(tenant_id, feature_view, entity_keys).await
+        };
+        let rows = delete.instrument(counted.span()).await;
+        match &rows {
+            Ok(rows) => counted.delete(rows),
+            Err(error) => counted.fail(error),
+        }
+        rows
     }
 
     /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`]. What the
@@ -220,6 +254,25 @@ impl UnifiedFeatureStore {
     /// The declared views and services, if there are any.
     pub fn registry(&self) -> Option<&Registry> {
         self.shared.registry.as_ref()
+    }
+
+    async fn table(&self, request: &FeatureRequest) -> Result<FeatureTable> {
+        refuse_system_tenant(request.tenant())?;
+        let registry = self.shared.registry.as_ref().ok_or_else(|| {
+            Error::invalid_argument("a request needs declared views: give the store a registry")
+        })?;
+        let (table, from_fallback) = watch(request.read(&self.store, registry)).await;
+        let mut table = table?;
+        table.mark_fallback(&from_fallback);
+        Ok(table)
+    }
+
+    fn begin(&self, kind: RequestKind, tenant: &str, view: &str, rows: usize) -> Request<'_> {
+        self.shared.metrics.begin(kind, tenant, view, rows)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
     }
 
     fn check_names(&self, tenant_id: &str, feature_view: &str) -> Result<()> {

@@ -188,7 +188,7 @@ fn the_environment_gives_secrets_and_the_file() {
 #[test]
 fn a_dry_run_says_where_records_go() {
     let shell = Shell::new();
-    let default = "default: { store: main, fallback: { store: bulk, after: 8ms } }";
+    let default = "default: { store: main, fallback: { store: bulk, after: 8ms }, mirror: { store: bulk } }";
     shell.file("settings.yaml", SETTINGS.replace("default: { store: main }", default));
     let route = |tenant: &str, view: &str| {
         let place = format!("config route --config settings.yaml --tenant {tenant} --view {view}");

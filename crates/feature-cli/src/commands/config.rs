@@ -50,6 +50,9 @@ fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
             format!("class {}{}", rule.class, if rule.quota == Quota::default() { "" } else { ", quota" });
         rows.push(vec![json!("tenants"), json!(rule.tenant.to_string()), json!(says)])?;
     }
+    if let Some(cache) = &settings.cache {
+        rows.push(vec![json!("cache"), Value::Null, json!(format!("{} bytes", cache.max_bytes))])?;
+    }
     let registry = settings.registry.as_ref();
     for view in registry.into_iter().flat_map(|registry| registry.views()) {
         let says = format!("{} features of {}", view.features.len(), view.entities.join(", "));
@@ -69,7 +72,15 @@ fn destination(to: &Destination) -> String {
     if let Some((store, settings)) = &to.fallback {
         says.push_str(&format!(", else {store} after {}", format_duration(settings.after)));
     }
+    if let Some(mirror) = &to.mirror {
+        says.push_str(&format!(", {} {}", mirrored(mirror.required), mirror.to));
+    }
     says
+}
+
+/// What a mirror is, in words.
+fn mirrored(required: bool) -> &'static str {
+    if required { "always mirrored to" } else { "mirrored to" }
 }
 
 fn route(settings: &Settings, place: &Place, output: &mut Output) -> Result<Exit> {
@@ -85,6 +96,8 @@ fn route(settings: &Settings, place: &Place, output: &mut Output) -> Result<Exit
         ("store", json!(decision.to.store)),
         ("fallback", json!(fallback.map(|(store, _)| store))),
         ("fallback_after", json!(fallback.map(|(_, settings)| format_duration(settings.after)))),
+        ("mirror", json!(decision.to.mirror.as_ref().map(|mirror| &mirror.to))),
+        ("mirror_required", json!(decision.to.mirror.as_ref().map(|mirror| mirror.required))),
         ("rule", rule),
         ("line", settings.line_of(&decision).map_or(Value::Null, |line| json!(line))),
     ])?;

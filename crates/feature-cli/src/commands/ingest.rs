@@ -1,7 +1,6 @@
 //! `ingest`: a file into the store.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use feature_core::{Clock, SystemClock};
 use serde_json::json;
@@ -12,12 +11,9 @@ use crate::exit::{Exit, Result, say};
 use crate::ingest::{self, Ended, Job, Report, Wanted};
 use crate::output::Output;
 
-/// A batch is large and shares the store with others; it may take longer than a read by a model.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 pub(super) async fn run(open: &Open, args: IngestArgs, output: &mut Output) -> Result<Exit> {
     let IngestArgs { file, place, entity, timestamp, timestamp_unit, features, ttl, .. } = args;
-    let store = open.store(Some(&place.view)).await?.with_deadline(DEADLINE);
+    let store = open.store(Some(&place.view)).await?.with_deadline(open.batch_deadline());
     let view = store.view(&place.view).cloned();
     let of_view = || view.as_ref().map(|view| view.entities.clone()).unwrap_or_default();
     let wanted = Wanted {

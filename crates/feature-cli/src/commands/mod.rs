@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use feature_core::{EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, SystemClock};
@@ -65,7 +66,11 @@ async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -
         Target::Store(url) => Open::One(stores::connect(url, missing, Arc::new(SystemClock)).await?),
         Target::Settings(file) => {
             let settings = settings::load(file)?;
-            Open::Described(settings::open(&settings).await?, file.clone())
+            let store = settings::open(&settings).await?;
+            Open::Described(
+                store,
+                Described { file: file.clone(), longest_write: settings.migration.longest_write },
+            )
         }
     };
     let exit = match command {
@@ -93,15 +98,24 @@ pub(crate) enum Open {
     /// A store, which has its views in itself.
     One(Arc<dyn OnlineStoreBackend>),
     /// What a settings file describes, with its views.
-    Described(UnifiedFeatureStore, PathBuf),
+    Described(UnifiedFeatureStore, Described),
 }
+
+/// What else a command needs of a settings file.
+pub(crate) struct Described {
+    file: PathBuf,
+    longest_write: Duration,
+}
+
+/// A batch is large and shares the store with others; it may take longer than a read by a model.
+const BATCH_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Open {
     /// The views that a store has in itself.
     pub(crate) fn catalog(&self) -> Result<Catalog> {
         match self {
             Self::One(backend) => Catalog::of(Arc::clone(backend), SystemClock),
-            Self::Described(_, file) => Err(Failure::Usage(format!(
+            Self::Described(_, Described { file, .. }) => Err(Failure::Usage(format!(
                 "the feature views are in the settings file: declare them there, in {}",
                 file.display()
             ))),
@@ -123,7 +137,7 @@ impl Open {
     pub(crate) async fn store(&self, view: Option<&str>) -> Result<OnlineStore> {
         let backend = match self {
             Self::One(backend) => backend,
-            Self::Described(store, file) => {
+            Self::Described(store, Described { file, .. }) => {
                 if let (Some(registry), Some(view)) = (store.registry(), view)
                     && registry.view(view).is_none()
                 {
@@ -143,6 +157,15 @@ impl Open {
             None => catalog.all().await?.into_values().collect(),
         };
         Ok(OnlineStore::builder(Arc::clone(backend)).views(views).build()?)
+    }
+
+    /// How long a large batch may take. A migration waits no longer than the settings say for a write that
+    /// is under way.
+    pub(crate) fn batch_deadline(&self) -> Duration {
+        match self {
+            Self::One(_) => BATCH_DEADLINE,
+            Self::Described(_, Described { longest_write, .. }) => *longest_write,
+        }
     }
 
     /// What moves the records.

@@ -1,5 +1,6 @@
 //! One file that describes stores, routes, views, services and policies.
 
+mod cache;
 mod env;
 mod node;
 mod open;
@@ -25,8 +26,10 @@ use feature_core::{Result, StoreSettings, StoreUrl, ViewKey};
 pub use problem::{Problem, Problems};
 pub use stores::StoreEntry;
 
+use crate::migration::MigrationSettings;
 use crate::registry::Registry;
 use crate::store::{Decision, Destination, RouteRule, TenantRule};
+use crate::wrappers::CacheSettings;
 use node::{MAX_BYTES, Position};
 use problem::Sink;
 use reader::{Field, Section};
@@ -81,6 +84,10 @@ pub struct Settings {
     pub calls: StoreSettings,
     /// What tenants are, and how much each may do: the first that matches counts.
     pub tenants: Vec<TenantRule>,
+    /// What is kept in memory; `None` is nothing.
+    pub cache: Option<CacheSettings>,
+    /// How closely this process follows migrations.
+    pub migration: MigrationSettings,
     /// The feature views and feature services; `None` where the file declares none, and any view takes
     /// anything.
     pub registry: Option<Registry>,
@@ -186,6 +193,10 @@ impl<'a> SettingsReader<'a> {
         let mut calls = StoreSettings::default();
         root.set("deadline", &mut calls.deadline, |field| field.duration_above_zero());
         root.set("max_future_skew", &mut calls.max_future_skew, |field| field.duration());
+        let cache = root.take("cache").and_then(|field| cache::read(&field, known));
+        let longest_write = MigrationSettings::default().longest_write.max(calls.deadline);
+        let mut migration = MigrationSettings { longest_write, ..MigrationSettings::default() };
+        root.set("migration", &mut migration, |field| policies::migration(&field, calls.deadline));
         let field = root.field().clone();
         root.finish();
 
@@ -196,7 +207,7 @@ impl<'a> SettingsReader<'a> {
         // Everything that it checks has been checked, with lines.
         let registry =
             declares.then(registry).transpose().map_err(|error| field.fail(error.message())).ok()?;
-        Some(Settings { stores, routes, default, calls, tenants, registry, lines })
+        Some(Settings { stores, routes, default, calls, tenants, cache, migration, registry, lines })
     }
 }
 

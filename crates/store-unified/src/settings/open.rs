@@ -67,7 +67,9 @@ impl Settings {
     fn builder(&self, stores: Vec<StoreRule>) -> UnifiedFeatureStoreBuilder {
         let builder = UnifiedFeatureStore::builder()
             .default_destination(self.default.clone())
-            .settings(self.calls.clone());
+            .settings(self.calls.clone())
+            .migration(self.migration);
+        let builder = self.cache.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::cache);
         let builder = stores.into_iter().fold(builder, UnifiedFeatureStoreBuilder::store);
         let builder = self.routes.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::route);
         let builder = self.tenants.iter().cloned().fold(builder, UnifiedFeatureStoreBuilder::tenants);

@@ -1,8 +1,12 @@
-//! What stands between a store and its callers: `retry`, `hedge`, `circuit`, `limit`, and a route's `fallback`.
+//! What stands between a store and its callers: `retry`, `hedge`, `circuit`, `limit`, a route's
+//! `fallback`, and `migration`.
 
 use std::time::Duration;
 
+use feature_core::format_duration;
+
 use super::reader::{Field, Section};
+use crate::migration::MigrationSettings;
 use crate::wrappers::{CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, RetrySettings};
 
 /// The most that a count may be.
@@ -57,4 +61,33 @@ pub(super) fn fallback(section: &mut Section<'_>) -> FallbackSettings {
     let mut fallback = FallbackSettings::default();
     section.set("after", &mut fallback.after, |field| field.duration_above_zero());
     fallback
+}
+
+/// How closely migrations are followed. A write may be under way as long as the deadline lets it.
+pub(super) fn migration(field: &Field<'_>, deadline: Duration) -> Option<MigrationSettings> {
+    let mut section = field.section()?;
+    let mut migration = MigrationSettings::default();
+    section.set("lease", &mut migration.lease, |field| field.duration_above_zero());
+    let lease = migration.lease;
+    migration.refresh = migration.refresh.min(lease / 2);
+    section.set("refresh", &mut migration.refresh, |field| {
+        let refresh = field.duration_above_zero()?;
+        if refresh >= lease {
+            field.fail(format!("it must be shorter than the lease, which is {}", format_duration(lease)));
+        }
+        Some(refresh)
+    });
+    migration.longest_write = migration.longest_write.max(deadline);
+    section.set("longest_write", &mut migration.longest_write, |field| {
+        let longest = field.duration_above_zero()?;
+        if longest < deadline {
+            field.fail(format!(
+                "it must not be shorter than the deadline, which is {}",
+                format_duration(deadline)
+            ));
+        }
+        Some(longest)
+    });
+    section.finish();
+    Some(migration)
 }

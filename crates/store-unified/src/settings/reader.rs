@@ -44,11 +44,10 @@ impl<'a> Field<'a> {
 
     /// Says that there is no such thing, and what there is.
     pub(super) fn unknown(&self, what: &str, name: &str, known: &[&str]) {
-        self.fail(match &self.node.value {
-            Value::Text(text) if may_be_shown(text) => {
-                format!("there is no {what} `{}`; {}", name.escape_debug(), hint(name, known))
-            }
-            _ => format!("there is no such {what}"),
+        let hidden = matches!(self.node.value, Value::Concealed(_)) || !may_be_shown(name);
+        self.fail(match hidden {
+            false => format!("there is no {what} `{}`; {}", name.escape_debug(), hint(name, known)),
+            true => format!("there is no such {what}"),
         });
     }
 
@@ -177,16 +176,17 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A size in bytes: a whole number, with or without a unit.
-    pub(super) fn bytes(&self) -> Option<u64> {
+    /// A size in bytes that is not zero: a whole number, with or without a unit.
+    pub(super) fn bytes_above_zero(&self) -> Option<u64> {
         let size = match &self.node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
             Value::Text(text) | Value::Concealed(text) => parse_bytes(text),
             _ => None,
         };
-        size.or_else(|| {
+        size.filter(|size| *size > 0).or_else(|| {
             self.unexpected(
-                "a size, which is a whole number of bytes or one with KiB, MiB, GiB, KB, MB or GB, such as 64MiB",
+                "a size above zero, which is a whole number of bytes or one with KiB, MiB, GiB, KB, MB or GB, \
+                 such as 64MiB",
             )
         })
     }

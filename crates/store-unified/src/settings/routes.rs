@@ -5,7 +5,7 @@ use super::reader::{Field, Section};
 use super::stores::StoreNames;
 use super::views::Views;
 use crate::store::{Destination, RouteRule};
-use crate::wrappers::{FallbackSettings, Pattern};
+use crate::wrappers::{FallbackSettings, MirrorSettings, Pattern};
 
 /// The routes, and the line of each. With views only these can be routed.
 pub(super) fn read(
@@ -79,15 +79,24 @@ fn named(field: &Field<'_>) -> Option<Pattern> {
 
 fn destination(section: &mut Section<'_>, stores: &StoreNames<'_>) -> Option<Destination> {
     let store = section.need("store").and_then(|field| stores.find(&field));
-    let fallback = match section.take("fallback") {
-        Some(field) => Some(fallback(&field, store.as_deref(), stores)?),
-        None => None,
-    };
-    let to = Destination::new(store?);
-    Some(match fallback {
-        Some((store, settings)) => to.with_fallback(store, settings),
-        None => to,
-    })
+    let fallback = section.take("fallback").and_then(|field| fallback(&field, store.as_deref(), stores));
+    let mirror = section.take("mirror").and_then(|field| mirror(&field, store.as_deref(), stores));
+    Some(Destination { fallback, mirror, ..Destination::new(store?) })
+}
+
+/// Another store than the first.
+fn other(
+    section: &mut Section<'_>,
+    first: Option<&str>,
+    stores: &StoreNames<'_>,
+    what: &str,
+) -> Option<String> {
+    let field = section.need("store")?;
+    let store = stores.find(&field)?;
+    if first == Some(&*store) {
+        field.fail(format!("a store cannot be its own {what}"));
+    }
+    Some(store)
 }
 
 fn fallback(
@@ -96,14 +105,17 @@ fn fallback(
     stores: &StoreNames<'_>,
 ) -> Option<(String, FallbackSettings)> {
     let mut section = field.section()?;
-    let store = section.need("store").and_then(|field| {
-        let store = stores.find(&field)?;
-        if first == Some(&*store) {
-            field.fail("a store cannot be its own fallback");
-        }
-        Some(store)
-    });
+    let store = other(&mut section, first, stores, "fallback");
     let settings = policies::fallback(&mut section);
     section.finish();
     Some((store?, settings))
+}
+
+fn mirror(field: &Field<'_>, first: Option<&str>, stores: &StoreNames<'_>) -> Option<MirrorSettings> {
+    let mut section = field.section()?;
+    let to = other(&mut section, first, stores, "mirror");
+    let mut required = false;
+    section.set("required", &mut required, |field| field.bool());
+    section.finish();
+    Some(MirrorSettings { to: to?, required })
 }

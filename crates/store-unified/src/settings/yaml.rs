@@ -71,7 +71,7 @@ impl Builder {
                     return Err((at, "a second document begins; the settings are one document".to_owned()));
                 }
                 Event::Scalar(text, style, anchor, tag) => {
-                    self.scalar(text, style, anchor, tag.as_ref(), at)?
+                    self.scalar(text, style, anchor, tag.as_ref(), at)?;
                 }
                 Event::SequenceStart(anchor, _) => self.begin(at, anchor, Content::List(Vec::new()))?,
                 Event::MappingStart(anchor, _) => self.begin(at, anchor, Content::Map(Vec::new(), None))?,

@@ -1,15 +1,12 @@
 //! What is wrong with a file is found, all of it, where it stands.
 
-use std::num::NonZeroU32;
-use std::time::Duration;
+mod document;
+mod policies;
+mod texts;
 
 use feature_core::Error;
-use proptest::prelude::*;
 
 use super::*;
-use crate::wrappers::{
-    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, Pattern, Quota, RetrySettings,
-};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -182,29 +179,6 @@ fn a_route_behind_one_that_has_all_of_it_is_a_mistake() {
 }
 
 #[test]
-fn what_is_no_yaml_or_toml_is_said_with_its_line() {
-    for (format, text, expected) in [
-        (SettingsFormat::Yaml, "stores:\n  a: [\n", "this is not YAML"),
-        (SettingsFormat::Yaml, "", "1: the file is empty"),
-        (SettingsFormat::Yaml, "# nothing", "1: the file is empty"),
-        (SettingsFormat::Yaml, "a: 1\n---\nb: 1", "2: a second document begins"),
-        (SettingsFormat::Yaml, "[1]: x", "1: a key is a list or map"),
-        (SettingsFormat::Yaml, "a: &x [*x]", "1: an alias lies within what it stands for"),
-        (SettingsFormat::Yaml, "a: !!int x", "1: the value is not what its tag `int` says"),
-        (SettingsFormat::Yaml, "a: *b", "1: this is not YAML"),
-        (SettingsFormat::Yaml, "7", "1: expected a map, found the number 7"),
-        (SettingsFormat::Toml, "a = 1\n[b]\nc = \nd = 'x'\ne = ?", "3: this is not TOML"),
-        (SettingsFormat::Toml, "a = 1\na = 2", "2: this is not TOML: duplicate key"),
-        (SettingsFormat::Toml, "", "1: stores: it is missing"),
-    ] {
-        let said = said(read(format, text));
-        assert!(said[0].contains(expected), "{text:?}: {said:?}");
-    }
-    let both = said(read(SettingsFormat::Toml, "a = ?\nb = 1\nc = ?"));
-    assert_eq!(both.iter().map(|said| &said[..2]).collect::<Vec<_>>(), ["1:", "3:"], "{both:?}");
-}
-
-#[test]
 fn anchors_are_understood() {
     let text = "
 feature_views:
@@ -217,120 +191,6 @@ stores: {a: 'memory:'}
         "feature_views: [{name: a, entities: [e], features: {x: bool}}, {name: b, entities: [e], features: {x: bool}}]",
     );
     assert_eq!(registry, Some(declared.unwrap()));
-}
-
-#[test]
-fn policies_have_defaults_and_bounds() {
-    let settings = yaml(
-        "
-stores:
-  a: {url: 'memory:', retry: {}, hedge: {after: 3ms}, circuit: {in_a_row: 5}, limit: {max_queued: 0}}
-  b: {url: 'memory:', retry: {min_delay: 1s}}
-default: {store: a, fallback: {store: b, after: 8ms}}
-",
-    )
-    .unwrap();
-    let a = &settings.stores[0];
-    assert_eq!(a.retry, Some(RetrySettings::default()));
-    assert_eq!(a.hedge, Some(HedgeSettings { after: Duration::from_millis(3), ..Default::default() }));
-    assert_eq!(a.circuit, Some(CircuitSettings { in_a_row: 5, ..Default::default() }));
-    assert_eq!(a.limit, Some(LimitSettings { max_queued: 0, ..Default::default() }));
-    let b = &settings.stores[1];
-    assert_eq!((b.hedge, b.circuit, b.limit), (None, None, None));
-    assert_eq!(b.retry.unwrap().max_delay, Duration::from_secs(1), "no shorter than the shortest");
-    let fallback = FallbackSettings { after: Duration::from_millis(8) };
-    assert_eq!(settings.default, Destination::new("a").with_fallback("b", fallback));
-
-    says(
-        "stores:
-  a:
-    url: 'memory:'
-    retry:
-      max_retries: 0
-      min_delay: 10ms
-      max_delay: 5ms
-      max_extra: 2
-    hedge: {after: 0s, max_extra: '5%'}
-    circuit:
-      in_a_row: ten
-      failure_rate: 0
-      slow: 0
-      probe_every: 1
-      probes: 0
-    limit: {max_in_flight: 0, max_queued: -1}
-default:
-  store: a
-  fallback:
-    store: a
-    after: 8
-routes:
-- {store: a, fallback: {stor: a}}
-",
-        &[
-            "5: stores.a.retry.max_retries: expected a whole number from 1 to 100, found the number 0",
-            "7: stores.a.retry.max_delay: expected a duration of at least 10ms",
-            "8: stores.a.retry.max_extra: expected a number from 0 to 1, found the number 2",
-            "9: stores.a.hedge.after: expected a duration above zero",
-            "9: stores.a.hedge.max_extra: expected a number from 0 to 1, found the text `5%`",
-            "11: stores.a.circuit.in_a_row: expected a whole number from 1 to 1000000, found the text `ten`",
-            "12: stores.a.circuit.failure_rate: expected a number from 0.01 to 1",
-            "13: stores.a.circuit.slow: expected a duration",
-            "14: stores.a.circuit.probe_every: expected a duration",
-            "15: stores.a.circuit.probes: expected a whole number",
-            "16: stores.a.limit.max_in_flight: expected a whole number from 1",
-            "16: stores.a.limit.max_queued: expected a whole number from 0",
-            "20: default.fallback.store: a store cannot be its own fallback",
-            "21: default.fallback.after: expected a duration",
-            "23: routes[0].fallback.store: it is missing",
-            "23: routes[0].fallback.stor: unknown key; did you mean `store`?",
-        ],
-    );
-}
-
-#[test]
-fn tenants_have_classes_and_quotas() {
-    let settings = yaml(
-        "
-stores: {a: 'memory:'}
-tenants:
-- {tenant: acme, class: gold, quota: {reads_per_s: 7, burst: 2s}}
-- {tenant: 'eu-*'}
-",
-    )
-    .unwrap();
-    let quota = Quota { reads_per_s: NonZeroU32::new(7), burst: Duration::from_secs(2), ..Quota::default() };
-    let rule = |tenant: Pattern, class: &str, quota| TenantRule { tenant, class: class.to_owned(), quota };
-    assert_eq!(
-        settings.tenants,
-        [
-            rule(Pattern::Name("acme".to_owned()), "gold", quota),
-            rule(Pattern::Prefix("eu-".to_owned()), "default", Quota::default())
-        ]
-    );
-    says(
-        "stores: {a: 'memory:'}
-tenants:
-- tenant: '*'
-  quota:
-    reads_per_s: 0
-    writes_per_s: -1
-    rows_per_s: 5000000000
-    burst: 0s
-    rows: 5
-- {tenant: acme, class: ''}
-- {tenant: other}
-",
-        &[
-            "5: tenants[0].quota.reads_per_s: expected a whole number from 1 to 4294967295, found the number 0",
-            "6: tenants[0].quota.writes_per_s: expected",
-            "7: tenants[0].quota.rows_per_s: expected",
-            "8: tenants[0].quota.burst: expected a duration from 1us to 1d",
-            "9: tenants[0].quota.rows: unknown key; known are",
-            "10: tenants[1]: it never counts, since the rule of line 3",
-            "10: tenants[1].class: expected a name, found an empty text",
-            "11: tenants[2]: it never counts",
-        ],
-    );
 }
 
 #[test]
@@ -386,67 +246,4 @@ feature_services:
             "7: feature_services[1].features: `a:x` is named twice",
         ],
     );
-}
-
-#[test]
-fn hostile_files_are_refused() {
-    let laughs: String = std::iter::once("l0: &l0 [x]\n".to_owned())
-        .chain((1..20).map(|n| format!("l{n}: &l{n} [{}]\n", vec![format!("*l{}", n - 1); 10].join(","))))
-        .collect();
-    let chain: String = std::iter::once("l0: &l0 [x]\n".to_owned())
-        .chain((1..5000).map(|n| format!("l{n}: &l{n} [*l{}]\n", n - 1)))
-        .collect();
-    let many = 1 << 19;
-    let repeated = |unit: &str| unit.repeat(many / unit.len());
-    for text in [
-        laughs,
-        chain,
-        repeated("["),
-        repeated("{a: "),
-        repeated("- "),
-        repeated("? "),
-        repeated("&a "),
-        repeated("a: &a b\n"),
-        repeated("!!"),
-        repeated("'"),
-        repeated("${"),
-        format!("a: [{}]", repeated("1,")),
-        format!("a: [{}]", repeated("[],")),
-        "x".repeat(MAX_BYTES + 1),
-    ] {
-        let said = said(yaml(&text));
-        assert!(!said.is_empty(), "{}", &text[..40]);
-    }
-    for text in [
-        repeated("a."),
-        format!("a = {}", repeated("[")),
-        format!("a = {}", repeated("{a=")),
-        format!("a = {}", format!("{{{}=", ["a"; 30].join(".")).repeat(many / 60)),
-        format!("[{}]", repeated("a.")),
-        repeated("[a]\n"),
-        repeated("a = '''\n"),
-        format!("{}\nx.{}=1", format!("[{}]", ["a"; 30].join(".")), ["a"; 30].join(".")),
-        format!("a = {}", format!("{{{}=", ["a"; 30].join(".")).repeat(79)),
-    ] {
-        let said = said(read(SettingsFormat::Toml, &text));
-        assert!(!said.is_empty(), "{}", &text[..40]);
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_text_gives_settings_or_problems(
-        text in "\\PC{0,200}",
-        alike in "([a-z]{1,3}: |- |\\[|\\]|\\{|\\}|,|\n {0,4}|&a |\\*a|'|\"|=|\\.|\\$\\{|#|!!|[0-9]|\\| ?\n){0,60}",
-    ) {
-        for text in [text, alike] {
-            for format in [SettingsFormat::Yaml, SettingsFormat::Toml] {
-                if let Err(problems) = read(format, &text) {
-                    prop_assert!(problems.iter().count() > 0);
-                    let lines = text.lines().count().max(1) + 1;
-                    prop_assert!(problems.iter().all(|p| (1..=lines).contains(&p.line)), "{problems:?}");
-                }
-            }
-        }
-    }
 }

@@ -96,7 +96,10 @@ impl<'a> Copy<'a> {
             for row in chunk {
                 match row {
                     Ok((key, _)) => keys.push(key),
-                    Err(error) => self.copied.fail(error, self.progress),
+                    Err(error) => {
+                        self.copied.looked_at += 1;
+                        self.copied.fail(error, self.progress);
+                    }
                 }
             }
             // A scan may give a record twice, a call may not.

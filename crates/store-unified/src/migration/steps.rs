@@ -361,7 +361,7 @@ impl Subject<'_> {
             let message = format!(
                 "{} of {} records were not copied, the first because: {}; start again when that is mended",
                 copied.failed,
-                copied.failed + copied.looked_at,
+                copied.looked_at,
                 failure.message()
             );
             tell(copied.looked_at, copied.copied).await?;

@@ -14,8 +14,8 @@ use metrics_util::CompositeKey;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
 use store_unified::{
-    CacheSettings, CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Registry,
-    RouteRule, StoreRule, UnifiedFeatureStore,
+    CacheSettings, CellStatus, CircuitSettings, Destination, FallbackSettings, FeatureRequest, Quota,
+    Registry, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore,
 };
 
 const VIEWS: &str = "

@@ -136,8 +136,8 @@ fn of_size(size: usize) -> Result<Features, Failure> {
         let mut length = size;
         loop {
             // Bytes that no compression on the way makes small.
-            let mut random = fastrand::Rng::with_seed(7);
-            let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+            let mut bytes = vec![0; length];
+            fastrand::Rng::with_seed(7).fill(&mut bytes);
             let features = Features::new().with(name, FeatureValue::Bytes(bytes));
             let found = Record::of_write(START, None, features.clone()).encode()?.len();
             match found.checked_sub(size) {

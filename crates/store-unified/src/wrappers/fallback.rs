@@ -165,11 +165,9 @@ impl OnlineStoreBackend for Fallback {
     /// Removes the records from both stores, for what is purged must not be served by the second either. Both
     /// are tried even if one fails. The count is the first store's.
     async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        let aside = PurgeProgress::default();
-        let (first, second) = join(self.first.purge(scope, progress), self.second.purge(scope, &aside)).await;
-        let report = first?;
-        second?;
-        Ok(report)
+        let report = self.first.purge(scope, progress).await;
+        let second = self.second.purge(scope, &PurgeProgress::default()).await;
+        report.and_then(|report| second.map(|_| report))
     }
 
     /// What both stores say of themselves. One that does not answer is a warning as long as the other does.

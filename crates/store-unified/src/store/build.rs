@@ -108,7 +108,7 @@ impl UnifiedFeatureStoreBuilder {
     /// Says how soon this process follows a migration. All processes that share the stores must say the
     /// same.
     #[must_use]
-    pub fn migration_settings(mut self, settings: MigrationSettings) -> Self {
+    pub fn migration(mut self, settings: MigrationSettings) -> Self {
         self.migration = settings;
         self
     }

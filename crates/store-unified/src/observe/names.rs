@@ -139,7 +139,7 @@ pub const REQUEST_SECONDS: Metric = Metric::seconds_of(
 pub const FRESHNESS_SECONDS: Metric = Metric::seconds_of(
     "fstore_freshness_seconds",
     &["class"],
-    "of each row that was served, the time from its newest event time to the read",
+    "of up to ten rows of each request, the time from the newest event time to the read",
 );
 
 /// Calls of one store.

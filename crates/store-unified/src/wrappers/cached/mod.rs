@@ -20,6 +20,7 @@ use feature_core::{
     CallContext, Capabilities, Clock, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome,
     RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord, ViewKey,
 };
+use foldhash::fast::RandomState;
 use futures::stream::BoxStream;
 use metrics::{Counter, Gauge};
 use moka::sync::Cache;
@@ -73,7 +74,7 @@ struct Inner {
     store: Arc<dyn OnlineStoreBackend>,
     clock: Arc<dyn Clock>,
     settings: CacheSettings,
-    records: Cache<RecordKey, Entry>,
+    records: Cache<RecordKey, Entry, RandomState>,
     traffic: Traffic,
     counts: Counts,
     bytes: Gauge,
@@ -112,7 +113,7 @@ impl Cached {
             // Entries are judged when they are read; this frees the memory of those that never are.
             .time_to_live(longest.unwrap_or_default().min(Duration::from_secs(86_400)))
             .support_invalidation_closures()
-            .build();
+            .build_with_hasher(RandomState::default());
         let counts = Counts::new();
         let bytes = CACHE_BYTES.gauge([]);
         let traffic = Traffic::default();
@@ -238,10 +239,11 @@ impl OnlineStoreBackend for Cached {
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
         let shared = &self.shared;
-        let (mut rows, mut wanted) = shared.look_up(keys);
-        if wanted.len() == keys.len() && wanted.iter().all(|wanted| wanted.ttl.is_none()) {
+        let mut ttl_of = shared.ttl_by_key();
+        if keys.iter().all(|key| ttl_of(key).is_none()) {
             return shared.store.get(keys, call).await;
         }
+        let (mut rows, mut wanted) = shared.look_up(keys);
         shared.counts.add(Outcome::Hit, keys.len() - wanted.len());
         // Whose read was joined in vain is read for itself.
         for may_join in [true, false] {

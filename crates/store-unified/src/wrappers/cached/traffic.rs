@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use feature_core::{RecordKey, Result, Scope, Timestamp, VersionedRecord};
+use foldhash::fast::RandomState;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::time::Instant;
 
@@ -90,7 +91,7 @@ impl Slot {
 
 #[derive(Default)]
 pub(super) struct State {
-    slots: HashMap<RecordKey, Slot>,
+    slots: HashMap<RecordKey, Slot, RandomState>,
     /// What is being removed as a whole.
     purges: Vec<Scope>,
 }

@@ -10,10 +10,14 @@ use async_trait::async_trait;
 use feature_core::{Clock, Error, OnlineStoreBackend};
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
 use store_testkit::BackendFactory;
-use unified::{Store, all_together, circuit, failing, fallback, hedged, late, limited, retrying, routed};
+use store_unified::{
+    Cached, Circuit, Fallback, FallbackSettings, Hedged, Limited, MigrationSettings, MirrorSettings,
+    Mirrored, Retrying, Route, Routed,
+};
+use unified::{HEDGE, LIMIT, Plain, RETRY, Store, all_together, cache, circuit, failing, half, late};
 
-/// Makes a composition of stores, of which it opens as many as it needs.
-type Compose = fn(&dyn Fn() -> Result<Store, Error>) -> Result<Store, Error>;
+/// Makes a composition of three stores.
+type Compose = fn([Store; 3], Arc<dyn Clock>) -> Result<Store, Error>;
 
 struct Composition(&'static str, Compose);
 
@@ -28,25 +32,48 @@ impl BackendFactory for Composition {
     }
 
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
-        let embedded = || -> Result<Store, Error> {
+        let open = || -> Result<Store, Error> {
             Ok(Arc::new(EmbeddedOnlineStore::connect(EmbeddedConfig::default(), Arc::clone(&clock))?))
         };
-        (self.1)(&embedded).map_err(|error| error.to_string())
+        let compose = || (self.1)([open()?, open()?, open()?], Arc::clone(&clock));
+        Ok(Arc::new(Plain(compose().map_err(|error| error.to_string())?)))
     }
 }
 
+/// One view of half of the tenants in the first, all else in the second.
+fn routed([first, second, _]: [Store; 3], _: Arc<dyn Clock>) -> Result<Store, Error> {
+    let routes = half().map(|(tenant, view)| Route { tenant, view, place: 0 }).collect();
+    let names = ["first", "second"].map(str::to_owned);
+    let stores = vec![first, second];
+    let named = names.into_iter().zip(stores.clone()).collect();
+    Ok(Arc::new(Routed::new(stores, named, routes, 1)?))
+}
+
+fn mirrored([first, second, _]: [Store; 3], clock: Arc<dyn Clock>) -> Result<Store, Error> {
+    let (name, other) = ("first".to_owned(), "second".to_owned());
+    let mirror = MirrorSettings { to: other.clone(), required: true };
+    let settings =
+        MigrationSettings { longest_write: Duration::from_secs(60), ..MigrationSettings::default() };
+    Ok(Arc::new(Mirrored::new((name, first), vec![(other, second)], Some(mirror), clock, settings)?))
+}
+
+/// Every read comes from the second, which has what the first has.
+fn fallback([store, ..]: [Store; 3], _: Arc<dyn Clock>) -> Result<Store, Error> {
+    let settings = FallbackSettings { after: Duration::ZERO };
+    Ok(Arc::new(Fallback::new(late(Arc::clone(&store)), store, "first", settings)))
+}
+
 fn main() -> ExitCode {
-    let compositions: [(&str, Compose); 7] = [
-        ("routed", |open| routed([open()?, open()?, open()?])),
-        ("limited", |open| Ok(limited(open()?))),
-        ("circuit", |open| Ok(circuit(open()?))),
-        ("hedged", |open| Ok(hedged(late(open()?)))),
-        ("retrying", |open| Ok(retrying(failing(open()?)))),
-        ("fallback", |open| {
-            let store = open()?;
-            Ok(fallback(late(Arc::clone(&store)), store, Duration::ZERO))
-        }),
-        ("all_together", |open| all_together([open()?, open()?, open()?], Duration::ZERO)),
+    let compositions: [(&str, Compose); 9] = [
+        ("routed", routed),
+        ("mirrored", mirrored),
+        ("cached", |[store, ..], clock| Ok(Arc::new(Cached::new(store, clock, cache())))),
+        ("limited", |[store, ..], _| Ok(Arc::new(Limited::new(store, "first", LIMIT)))),
+        ("circuit", |[store, ..], _| Ok(Arc::new(Circuit::new(store, "first", circuit())))),
+        ("hedged", |[store, ..], _| Ok(Arc::new(Hedged::new(late(store), "first", HEDGE)))),
+        ("retrying", |[store, ..], _| Ok(Arc::new(Retrying::new(failing(store), "first", RETRY)))),
+        ("fallback", fallback),
+        ("all_together", all_together),
     ];
     let factory = |(name, compose)| -> Box<dyn BackendFactory> { Box::new(Composition(name, compose)) };
     store_testkit::conformance_of(compositions.into_iter().map(factory).collect())

@@ -4,7 +4,6 @@ mod unified;
 
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
@@ -40,11 +39,11 @@ impl BackendFactory for OnServers {
         let stores: [Store; 3] = [
             Arc::new(RedisOnlineStore::open(redis.url()).await.map_err(text)?),
             Arc::new(AerospikeOnlineStore::connect(config.map_err(text)?).await.map_err(text)?),
-            Arc::new(EmbeddedOnlineStore::connect(EmbeddedConfig::default(), clock).map_err(text)?),
+            Arc::new(
+                EmbeddedOnlineStore::connect(EmbeddedConfig::default(), Arc::clone(&clock)).map_err(text)?,
+            ),
         ];
-        // The versions of records that a fallback serves are not their store's, and a case that asks twice may
-        // be answered by both. Embedded stores answer so fast that it is always the fallback; here it is none.
-        all_together(stores, Duration::from_secs(10)).map_err(text)
+        all_together(stores, clock).map_err(text)
     }
 }
 

@@ -120,14 +120,15 @@ impl World {
             let clock = Arc::new(SystemClock);
             if entry.url.scheme() == "embedded" {
                 let config = EmbeddedConfig::from_url(&entry.url)?;
-                return Ok(Arc::new(EmbeddedOnlineStore::connect(config, clock)?));
+                return Ok(Arc::new(EmbeddedOnlineStore::connect(config, clock)?) as _);
             }
             let redis = RedisOnlineStore::connect(RedisConfig::from_url(&entry.url)?).await?;
             let cut = Arc::clone(cut);
-            Ok(Arc::new(FaultyBackend::new(Arc::new(redis), move |_| match cut.load(Ordering::Relaxed) {
+            let line = move |_| match cut.load(Ordering::Relaxed) {
                 true => Fault::Fail(Error::new(ErrorKind::Unavailable, "the line is cut")),
                 false => Fault::None,
-            })))
+            };
+            Ok(Arc::new(FaultyBackend::new(Arc::new(redis), line)) as _)
         };
         self.settings().open(connect, SystemClock).await.expect("the stores are there")
     }
@@ -256,7 +257,7 @@ async fn the_small_tenant_has_a_quota(world: &World, store: &UnifiedFeatureStore
     // At five a second this would take a minute.
     let writes = (0..300).map(|n| store.batch_write(&world.b, "devices", [logins("d", n)]));
     let reports = futures::future::join_all(writes).await;
-    let outcomes = || reports.iter().flatten().flat_map(|report| report.rows());
+    let outcomes = || reports.iter().flatten().flat_map(feature_core::WriteReport::rows);
     let throttled = |error: &Error| error.kind() == ErrorKind::Throttled && error.retry_after().is_some();
     assert!(outcomes().any(|row| row.as_ref().is_err_and(throttled)), "{reports:?}");
     assert!(outcomes().any(Result::is_ok), "{reports:?}");

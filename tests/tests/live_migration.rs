@@ -1,5 +1,6 @@
 //! Records migrate between real stores while they are written and read, and whoever migrates them is killed
 //! again and again: no read fails, and no write is lost.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 
 mod migration;
 mod program;

@@ -1,5 +1,7 @@
 //! The conformance suite over compositions of the unified store, on embedded stores in memory.
 
+#[path = "unified/plain.rs"]
+mod plain;
 mod unified;
 
 use std::process::ExitCode;
@@ -8,13 +10,26 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use feature_core::{Clock, Error, OnlineStoreBackend};
+use plain::Plain;
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
-use store_testkit::BackendFactory;
+use store_testkit::{BackendFactory, Call, Fault, FaultyBackend, Operation};
 use store_unified::{
     Cached, Circuit, Fallback, FallbackSettings, Hedged, Limited, MigrationSettings, MirrorSettings,
     Mirrored, Retrying, Route, Routed,
 };
-use unified::{HEDGE, LIMIT, Plain, RETRY, Store, all_together, cache, circuit, failing, half, late};
+use unified::{HEDGE, LIMIT, RETRY, Store, all_together, cache, circuit, failing, half};
+
+/// What stands for late: enough for another answer to come first.
+const LATE: Duration = Duration::from_millis(20);
+
+/// The store with reads that come late.
+fn late(store: Store) -> Store {
+    let script = |call: Call| match call.operation {
+        Operation::Get => Fault::Delay(LATE),
+        _ => Fault::None,
+    };
+    Arc::new(FaultyBackend::new(store, script))
+}
 
 /// Makes a composition of three stores.
 type Compose = fn([Store; 3], Arc<dyn Clock>) -> Result<Store, Error>;

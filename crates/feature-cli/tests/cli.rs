@@ -226,7 +226,12 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     (0..4000).for_each(|id| rows.push_str(&format!("{id},{:100}\n", "x")));
     shell.file("rows.csv", rows);
     shell.objects("ingest rows.csv --tenant t --view v --entity id");
-    let mut child = shell.spawn("scan --tenant t --view v");
+    let mut child = shell
+        .command("scan --tenant t --view v")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let mut errors = String::new();

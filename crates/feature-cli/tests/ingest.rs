@@ -7,7 +7,7 @@ mod common;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
@@ -270,7 +270,12 @@ fn ctrl_c_writes_what_was_read_and_says_so() {
     let shell = Shell::new();
     let pipe = shell.path("pipe.ndjson");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let child = shell.spawn("ingest pipe.ndjson --tenant t --view v --entity id --batch-size 100");
+    let child = shell
+        .command("ingest pipe.ndjson --tenant t --view v --entity id --batch-size 100")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut writer = File::options().write(true).open(&pipe).unwrap();
     // Far more than the pipe and the reading ahead hold: rows are being written when the signal comes.
     for id in 0..50_000 {

@@ -1,4 +1,5 @@
 //! What the tests of live migrations share: the handle of a settings file, and records that one task writes.
+#![allow(clippy::expect_used, reason = "every function here is a test's")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,8 @@ pub(crate) async fn contents(store: &Backend) -> Result<BTreeMap<String, Vec<u8>
         let (key, record) = row?;
         let header = RecordHeader::parse(&record.bytes)?;
         // A deleted record is remembered for a while as one without features.
-        if !header.is_expired(now) && !(header.features == 0 && header.event_time == Timestamp::MIN) {
+        let is_grave = header.features == 0 && header.event_time == Timestamp::MIN;
+        if !is_grave && !header.is_expired(now) {
             records.insert(key.to_string(), record.bytes.to_vec());
         }
     }
@@ -72,7 +74,8 @@ fn now_micros() -> i64 {
     SystemClock.now().as_micros()
 }
 
-/// Records, each written by one task and nobody else, so that what is to be read next is known exactly.
+/// Records of this run alone, each written by one task and nobody else, so that what is to be read next is
+/// known exactly.
 pub(crate) struct OwnRecords {
     stopped: Arc<AtomicBool>,
     tasks: JoinSet<std::result::Result<(u64, u64), String>>,
@@ -83,7 +86,8 @@ impl OwnRecords {
     pub(crate) fn start(store: &OnlineStore, tasks: u64) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let store = store.with_deadline(DEADLINE);
-        let run = |task| own_record(store.clone(), task, Arc::clone(&stopped));
+        let id = fastrand::u64(..);
+        let run = |task| own_record(store.clone(), format!("{id:x}-{task}"), Arc::clone(&stopped));
         let tasks = (0..tasks).map(run).collect();
         Self { stopped, tasks }
     }
@@ -102,10 +106,10 @@ impl OwnRecords {
 
 async fn own_record(
     store: OnlineStore,
-    task: u64,
+    id: String,
     stopped: Arc<AtomicBool>,
 ) -> std::result::Result<(u64, u64), String> {
-    let key = EntityKey::new("id", task).map_err(|e| e.to_string())?;
+    let key = EntityKey::new("id", id.as_str()).map_err(|e| e.to_string())?;
     let mut features: Option<BTreeMap<String, i64>> = None;
     let (mut writes, mut repeated) = (0, 0);
     let start = now_micros();
@@ -118,13 +122,15 @@ async fn own_record(
             let write = if what == 6 { write.replacing() } else { write };
             let done = match what {
                 7 => store
-                    .delete(TENANT, OWN_VIEW, &[key.clone()])
+                    .delete(TENANT, OWN_VIEW, std::slice::from_ref(&key))
                     .await
                     .and_then(|mut rows| rows.remove(0))
                     .map(drop),
-                _ => {
-                    store.batch_write(TENANT, OWN_VIEW, [write]).await.and_then(|r| r.into_result()).map(drop)
-                }
+                _ => store
+                    .batch_write(TENANT, OWN_VIEW, [write])
+                    .await
+                    .and_then(feature_core::WriteReport::into_result)
+                    .map(drop),
             };
             match done {
                 Ok(()) => break,
@@ -144,7 +150,7 @@ async fn own_record(
             row.iter().map(|(name, _, value)| (name.to_owned(), value.as_i64().unwrap_or(-1))).collect()
         });
         if found != features {
-            return Err(format!("record {task}: acknowledged was {features:?}, read was {found:?}"));
+            return Err(format!("record {id}: acknowledged was {features:?}, read was {found:?}"));
         }
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..20))).await;
     }

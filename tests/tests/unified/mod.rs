@@ -3,13 +3,10 @@
 //! A wrapper that has nothing to do is no test of it. So these have: reads come late, that they are hedged or
 //! read from the fallback; every third call fails, that it is tried again.
 
-mod plain;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::{Clock, Error, ErrorKind, OnlineStoreBackend};
-pub(crate) use plain::Plain;
 use store_testkit::{Call, Fault, FaultyBackend, Operation};
 use store_unified::{
     CacheSettings, CircuitSettings, Destination, FallbackSettings, HedgeSettings, LimitSettings,
@@ -18,18 +15,6 @@ use store_unified::{
 
 /// Any store.
 pub(crate) type Store = Arc<dyn OnlineStoreBackend>;
-
-/// What stands for late: enough for another answer to come first.
-const LATE: Duration = Duration::from_millis(20);
-
-/// The store with reads that come late.
-pub(crate) fn late(store: Store) -> Store {
-    let script = |call: Call| match call.operation {
-        Operation::Get => Fault::Delay(LATE),
-        _ => Fault::None,
-    };
-    Arc::new(FaultyBackend::new(store, script))
-}
 
 /// The store of which every third call about rows fails without having had an effect.
 pub(crate) fn failing(store: Store) -> Store {

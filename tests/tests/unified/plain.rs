@@ -7,7 +7,7 @@ use feature_core::{
 };
 use futures::stream::BoxStream;
 
-use super::Store;
+use crate::unified::Store;
 
 /// The largest record: large enough to be called so, small enough to be written by each composition.
 const MAX_RECORD_BYTES: usize = 1 << 20;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use feature_core::format_duration;
 use serde_json::{Value, json};
-use store_unified::{Destination, Quota, Settings};
+use store_unified::{Destination, Quota, Registry, Settings};
 
 use crate::cli::{ConfigCommand, Place, Target};
 use crate::exit::{Exit, Failure, Result};
@@ -54,11 +54,11 @@ fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
         rows.push(vec![json!("cache"), Value::Null, json!(format!("{} bytes", cache.max_bytes))])?;
     }
     let registry = settings.registry.as_ref();
-    for view in registry.into_iter().flat_map(|registry| registry.views()) {
+    for view in registry.into_iter().flat_map(Registry::views) {
         let says = format!("{} features of {}", view.features.len(), view.entities.join(", "));
         rows.push(vec![json!("feature view"), json!(view.name), json!(says)])?;
     }
-    for service in registry.into_iter().flat_map(|registry| registry.services()) {
+    for service in registry.into_iter().flat_map(Registry::services) {
         let features: Vec<_> = service.features.iter().map(ToString::to_string).collect();
         rows.push(vec![json!("feature service"), json!(service.name), json!(features.join(", "))])?;
     }

@@ -127,7 +127,7 @@ impl Open {
         match self {
             Self::One(_) => self.catalog()?.all().await,
             Self::Described(store, _) => {
-                let views = store.registry().into_iter().flat_map(|registry| registry.views());
+                let views = store.registry().into_iter().flat_map(store_unified::Registry::views);
                 Ok(views.map(|view| (view.name.clone(), view.clone())).collect())
             }
         }

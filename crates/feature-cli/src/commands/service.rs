@@ -2,7 +2,7 @@
 
 use feature_core::{EntityKey, FeatureValue};
 use serde_json::{Value, json};
-use store_unified::{CellStatus, FeatureRequest, FeatureTable, TableRow, UnifiedFeatureStore};
+use store_unified::{CellStatus, FeatureRequest, FeatureTable, Registry, TableRow, UnifiedFeatureStore};
 
 use super::Open;
 use crate::cli::{Format, GetArgs};
@@ -48,7 +48,7 @@ fn names(store: &UnifiedFeatureStore, service: &str) -> Result<Vec<String>> {
     names.map(|names| names.map(str::to_owned).collect()).ok_or_else(|| {
         let registry = store.registry().into_iter();
         let known: Vec<_> =
-            registry.flat_map(|r| r.services()).map(|service| service.name.as_str()).collect();
+            registry.flat_map(Registry::services).map(|service| service.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Failure::Usage(format!("no feature service `{service}` is declared; declared are {known}"))
     })

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,10 +49,6 @@ impl Shell {
         let said = self.run(arguments);
         assert_eq!(said.code, 0, "{arguments}: {}{}", said.out, said.err);
         said.objects()
-    }
-
-    pub(crate) fn spawn(&self, arguments: &str) -> Child {
-        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
 

@@ -13,6 +13,7 @@ use futures::StreamExt;
 use super::ledger::Verified;
 use super::progress::{MigrationProgress, Step};
 use crate::wrappers::settle::{Link, Task, alive, counted, same, settle};
+use metrics::Counter;
 
 /// How many records are compared at a time.
 const ROWS: usize = 1_000;
@@ -38,6 +39,8 @@ pub(super) struct Pair {
     pub(super) clock: Arc<dyn Clock>,
     /// How long a call may take.
     pub(super) patience: Duration,
+    /// Records copied, for the metrics.
+    pub(super) copied: Counter,
 }
 
 /// What a comparison came to.

@@ -135,6 +135,7 @@ impl<'a> Copy<'a> {
                 Ok(Settled::Changed) => {
                     self.copied.copied += 1;
                     self.progress.copy(1);
+                    self.pair.copied.increment(1);
                 }
                 Err(error) => self.copied.fail(error.with_key(key), self.progress),
             }

@@ -23,6 +23,7 @@ pub use progress::{MigrationProgress, Step};
 pub use watch::MigrationSettings;
 pub(crate) use watch::{Known, Plan, Watch};
 
+use crate::observe::names::COPIED_ROWS;
 use crate::wrappers::Mirrored;
 use compare::Pair;
 use ledger::Ledger;
@@ -189,6 +190,7 @@ impl Subject<'_> {
             target: Arc::clone(self.target(to)?),
             clock: Arc::clone(&self.mirror.watch().clock),
             patience: self.mirror.watch().settings.longest_write,
+            copied: COPIED_ROWS.counter([self.mirror.name(), to]),
         })
     }
 

@@ -214,15 +214,8 @@ pub const FALLBACK_ROWS: Metric = Metric::counter_of(
 /// Rows that the second store of a mirror lacks for now.
 pub const MIRROR_FAILURES: Metric = Metric::counter_of(
     "fstore_mirror_failures_total",
-    &["store", "operation"],
-    "rows that could not be written to the mirror of a store",
-);
-
-/// Attempts to make both stores of a mirror equal.
-pub const SETTLE_RETRIES: Metric = Metric::counter_of(
-    "fstore_mirror_settle_retries_total",
-    &["store"],
-    "attempts beyond the first to make a record of a store and of its mirror equal",
+    &["store", "to"],
+    "rows that a store has and its mirror, or the target of its migration, could not be given",
 );
 
 /// Rows that a migration has copied.
@@ -251,7 +244,7 @@ pub const QUOTA_REFUSED_ROWS: Metric = Metric::counter_of(
 );
 
 /// Every metric.
-pub const ALL: [&Metric; 20] = [
+pub const ALL: [&Metric; 19] = [
     &REQUESTS,
     &REQUEST_ROWS,
     &REQUEST_SECONDS,
@@ -267,7 +260,6 @@ pub const ALL: [&Metric; 20] = [
     &CIRCUIT_CHANGES,
     &FALLBACK_ROWS,
     &MIRROR_FAILURES,
-    &SETTLE_RETRIES,
     &COPIED_ROWS,
     &CACHE_ROWS,
     &CACHE_BYTES,

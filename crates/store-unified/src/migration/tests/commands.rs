@@ -311,10 +311,15 @@ async fn a_write_fails_when_the_store_that_must_have_it_too_cannot_take_it() {
     assert_eq!(world.new_rows().await, world.old_rows().await);
     assert_eq!(world.new_rows().await.len(), 1);
 
-    let process = world.process_over(world.old.clone(), no_gets, mirror(false));
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let process = metrics::with_local_recorder(&recorder, || {
+        world.process_over(world.old.clone(), no_gets, mirror(false))
+    });
     process.put(2, "f", 1, 1).await.unwrap();
     process.delete(1).await.unwrap();
-    assert_eq!(process.mirror.missed(), 2);
+    let seen = crate::observe::testing::Seen::new(recorder.snapshotter());
+    let missed = crate::observe::names::MIRROR_FAILURES;
+    assert_eq!(seen.counter(&missed, &[("store", "old"), ("to", "new")]), 2);
     assert_eq!(world.old_rows().await.len(), 1);
 }
 

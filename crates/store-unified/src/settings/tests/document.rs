@@ -89,8 +89,7 @@ feature_services: [{name: s, features: ['v:x']}]
             let cells: Vec<&str> = line.split(" | ").collect();
             let key = cells.first()?.strip_prefix("| `")?.strip_suffix('`')?;
             let default = cells.get(2)?.strip_prefix('`')?.split('`').next()?;
-            (key != "ttl")
-                .then(|| format!("{key}: '{default}'").replace('\'', quote(default)))
+            (key != "ttl").then(|| format!("{key}: '{default}'").replace('\'', quote(default)))
         });
         rows.collect::<Vec<_>>().join(", ")
     };

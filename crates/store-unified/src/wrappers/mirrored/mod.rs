@@ -3,7 +3,6 @@
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use feature_core::{
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream};
+use metrics::Counter;
 
 use super::foreign::foreign;
 use super::routed::strictest;
@@ -22,6 +22,7 @@ use super::settle::is_grave;
 use write::Target;
 
 use crate::migration::{Entry, Known, MigrationSettings, Plan, Watch};
+use crate::observe::names::MIRROR_FAILURES;
 
 /// A store that has everything that another has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,8 @@ pub struct Mirrored {
     others: Vec<(String, Arc<dyn OnlineStoreBackend>)>,
     mirror: Option<Target>,
     watch: Arc<Watch>,
-    missed: AtomicU64,
+    /// Rows that each of the others has not taken, by number.
+    missed: Vec<Counter>,
     capabilities: Capabilities,
 }
 
@@ -81,18 +83,14 @@ impl Mirrored {
         let mirror = mirror.map(target).transpose()?;
         let stores = others.iter().map(|(_, store)| store).chain([&source]);
         let capabilities = strictest(stores.map(|store| store.capabilities()));
+        let missed = names.iter().map(|other| MIRROR_FAILURES.counter([&name, other])).collect();
         let watch = Arc::new(Watch::new(Arc::clone(&source), names, clock, settings));
-        Ok(Self { name, source, others, mirror, watch, missed: AtomicU64::new(0), capabilities })
+        Ok(Self { name, source, others, mirror, watch, missed, capabilities })
     }
 
     /// The name of the source.
     pub fn name(&self) -> &str {
         &self.name
-    }
-
-    /// How many rows a mirror that is not required has not taken.
-    pub fn missed(&self) -> u64 {
-        self.missed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn source(&self) -> &Arc<dyn OnlineStoreBackend> {

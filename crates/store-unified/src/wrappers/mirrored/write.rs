@@ -1,7 +1,6 @@
 //! Writes that more than one store takes part in.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use feature_core::{
     CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
@@ -66,13 +65,11 @@ impl Mirrored {
             }
         }
         let settling = targets.iter().zip(&grounds).map(|(target, grounds)| {
-            let known = answers.iter().zip(grounds).enumerate();
-            let task =
-                |(row, (answer, ground)): (usize, (&Option<Result<T>>, &Result<Option<VersionedRecord>>))| {
-                    let answer = answer.as_ref()?.as_ref().ok()?;
-                    Some((row, task(row, answer, ground.as_ref().ok()?.clone())))
-                };
-            let (rows, tasks): (Vec<usize>, Vec<Task>) = known.filter_map(task).unzip();
+            let task = |row: usize| {
+                let answer = answers[row].as_ref()?.as_ref().ok()?;
+                Some((row, task(row, answer, grounds[row].as_ref().ok()?.clone())))
+            };
+            let (rows, tasks): (Vec<usize>, Vec<Task>) = (0..keys.len()).filter_map(task).unzip();
             let link = Link {
                 source: &*self.source,
                 target: &*self.others[target.number].1,
@@ -97,8 +94,8 @@ impl Mirrored {
     }
 
     fn miss(&self, target: Target, rows: usize) {
-        if rows > 0 && !target.required {
-            self.missed.fetch_add(rows as u64, Ordering::Relaxed);
+        if rows > 0 {
+            self.missed[target.number].increment(rows as u64);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Compositions of the wrappers of the unified store, over stores that the test opens.
 //!
-//! A wrapper that has nothing to do is no test of it. So these have: reads come late, that they are hedged or
-//! read from the fallback; every third call fails, that it is tried again.
+//! A wrapper that has nothing to do is no test of it. So these have: every third call fails, that it is tried
+//! again, and a read that is not answered at once is hedged.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -208,12 +208,17 @@ impl Settling<'_> {
         let now = self.link.clock.now();
         let mut changing = Vec::new();
         let mut puts = Vec::new();
+        let mut damaged = Vec::new();
         for (row, mut task) in tasks {
             let Some(Seen { target, source }) = task.seen.take() else { continue };
             let equal = same(target.as_ref().map(|record| &record.bytes), source.as_ref(), now);
             if equal && !task.bury {
                 let settled = if task.reached { Settled::Changed } else { Settled::Equal };
                 self.results[row] = Some(Ok(settled));
+                continue;
+            }
+            if target.as_ref().is_some_and(|record| RecordHeader::parse(&record.bytes).is_err()) {
+                damaged.push((row, task));
                 continue;
             }
             let put = copy(task.key.clone(), source.as_ref(), target, now);
@@ -225,8 +230,9 @@ impl Settling<'_> {
                 Err(error) => self.results[row] = Some(Err(error.with_key(&task.key))),
             }
         }
+        let mut open = self.remove(damaged).await;
         if puts.is_empty() {
-            return Vec::new();
+            return open;
         }
         // Whoever stood still for too long must not write by what it knew before.
         if self.link.until.is_some_and(|until| Instant::now() > until) {
@@ -235,10 +241,10 @@ impl Settling<'_> {
                 self.results[row] =
                     Some(if task.reached { Ok(Settled::Changed) } else { Err(error.clone()) });
             }
-            return Vec::new();
+            return open;
         }
         let outcomes = counted(self.link.target.put(puts, self.call).await, changing.len());
-        let (mut open, mut stored) = (Vec::new(), Vec::new());
+        let mut stored = Vec::new();
         for ((row, mut task, source), outcome) in changing.into_iter().zip(outcomes) {
             match outcome {
                 Ok(PutOutcome::Stored) => {
@@ -251,6 +257,25 @@ impl Settling<'_> {
         }
         self.look_back(stored, &mut open).await;
         open
+    }
+
+    /// Removes damaged records of the target, so that they can be looked at again: not every store can tell
+    /// two of them apart.
+    async fn remove(&mut self, damaged: Vec<(usize, Task)>) -> Vec<(usize, Task)> {
+        if damaged.is_empty() {
+            return damaged;
+        }
+        let keys: Vec<RecordKey> = damaged.iter().map(|(_, task)| task.key.clone()).collect();
+        let removed = counted(self.link.target.delete(&keys, self.call).await, keys.len());
+        let rows = damaged.into_iter().zip(removed);
+        rows.filter_map(|((row, task), removed)| match removed {
+            Ok(_) => Some((row, task)),
+            Err(error) => {
+                self.results[row] = Some(Err(error));
+                None
+            }
+        })
+        .collect()
     }
 
     /// Whether the source still has what the target was given. If not, most likely somebody has written

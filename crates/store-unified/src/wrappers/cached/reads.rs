@@ -55,7 +55,10 @@ impl Inner {
         let (mut hits, mut joined) = (0, 0);
         let mut state = self.traffic.lock();
         for wanted in wanted {
-            let seat = state.seat(wanted.key).filter(|seat| may_join && seat.served.contains(&now));
+            let seat = state.seat(wanted.key).filter(|seat| {
+                // A read under way during a write may bring what is older than another has given already.
+                may_join && seat.served.contains(&now) && !seat.marks.is_stale(seat.number)
+            });
             if seat.is_some_and(|seat| trips.join(seat, wanted.number)) {
                 joined += 1;
             } else if let Some(row) = wanted.ttl.and_then(|_| self.cached(wanted.key, now)) {

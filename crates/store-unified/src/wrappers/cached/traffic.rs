@@ -6,7 +6,7 @@
 //!   it ends, unseats whatever sits on its records: nobody joins it any more, and what it brings is *stale*
 //!   and counts nowhere but for those who had joined before.
 //! - A fetch that begins while its record is being written is stale from the start, since nobody knows
-//!   whether it reads the old or the new.
+//!   whether it reads the old or the new; nobody joins it.
 //!
 //! So what is not stale has been read after every write that has ended, and before any other began. Staleness
 //! is a mark that the fetch shares with the entries it leaves in the cache; hence it does not matter which

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
+mod entity;
 mod error;
 mod escape;
 mod features;
@@ -19,10 +20,11 @@ pub use backend::{
     CallContext, Capabilities, Health, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport,
     PutOutcome, RecordPut, VersionedRecord,
 };
+pub use entity::{EntityKey, EntityKeyBuilder, EntityValue};
 pub use error::{Error, ErrorKind, Result};
 pub use escape::{escape_into, unescape};
 pub use features::Features;
-pub use key::{EntityKey, EntityKeyBuilder, EntityValue, RecordKey, SYSTEM_TENANT, Scope, ViewKey};
+pub use key::{RecordKey, SYSTEM_TENANT, Scope, ViewKey};
 pub use merge::merge;
 pub use record::{
     FeatureNames, MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::entity::EntityKey;
 use crate::error::Result;
-use crate::key::EntityKey;
 use crate::record::{FeatureNames, RecordView};
 use crate::time::Timestamp;
 use crate::value::{FeatureValue, FeatureValues};

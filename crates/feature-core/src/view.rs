@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::features::Features;
-use crate::key::EntityKey;
 use crate::record::MAX_FEATURE_NAME_BYTES;
 use crate::time::{Ttl, optional_duration};
 use crate::value::ValueType;

@@ -257,3 +257,31 @@ fn requests_are_counted_by_class_of_tenant_and_stores_by_name_unless_that_is_off
         assert_eq!(counted("fstore_store_calls_total", &[("store", "main"), ("operation", "get")]), times(2));
     }
 }
+
+#[tokio::test]
+async fn a_request_of_five_views_is_one_call_on_the_store() {
+    let view = |number: usize| {
+        let features: Vec<String> = (0..10).map(|feature| format!("f{feature}: int64")).collect();
+        format!("- {{name: v{number}, entities: [id], features: {{{}}}}}\n", features.join(", "))
+    };
+    let views: String = (0..5).map(view).collect();
+    let service = "- {name: all, features: ['v0:*', 'v1:*', 'v2:*', 'v3:*', 'v4:*']}";
+    let registry =
+        Registry::from_yaml(&format!("feature_views:\n{views}feature_services:\n{service}")).unwrap();
+    let counting = Arc::new(FaultyBackend::counting(map()));
+    let store = UnifiedFeatureStore::builder()
+        .store(StoreRule::new("main", counting.clone()))
+        .registry(registry)
+        .build()
+        .unwrap();
+    let entities: Vec<EntityKey> = (0..100).map(|n| id("id", &n.to_string())).collect();
+    for number in 0..5 {
+        let writes = entities.iter().map(|entity| FeatureWrite::new(entity.clone(), [("f0", number)]));
+        let report = store.batch_write("acme", &format!("v{number}"), writes).await.unwrap();
+        assert_eq!(report.applied(), 100);
+    }
+    let table = store.read(&FeatureRequest::service("acme", "all", entities)).await.unwrap();
+    assert_eq!((table.len(), table.columns().len()), (100, 50));
+    assert_eq!(table.column("v4__f0").unwrap().values()[99], 4i64.into());
+    assert_eq!(counting.count(Operation::Get), 1);
+}

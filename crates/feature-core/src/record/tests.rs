@@ -4,9 +4,9 @@ use proptest::prelude::*;
 
 use super::header::seal;
 use super::*;
+use crate::entity::EntityKey;
 use crate::error::ErrorKind;
 use crate::features::Features;
-use crate::key::EntityKey;
 use crate::row::{FeatureStatus, RowDecoder};
 
 fn t(micros: i64) -> Timestamp {

@@ -71,8 +71,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::entity::EntityKey;
     use crate::features::Features;
-    use crate::key::EntityKey;
     use crate::record::Record;
     use crate::row::RowDecoder;
 

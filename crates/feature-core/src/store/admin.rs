@@ -6,8 +6,9 @@ use futures::stream::{BoxStream, StreamExt};
 
 use super::{Distinct, OnlineStore};
 use crate::backend::{Capabilities, Health, PurgeProgress, PurgeReport};
+use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::key::{EntityKey, RecordKey, Scope, ViewKey};
+use crate::key::{RecordKey, Scope, ViewKey};
 use crate::row::{FeatureRow, RowDecoder};
 
 impl OnlineStore {

@@ -19,8 +19,9 @@ pub use report::{WriteOutcome, WriteReport};
 pub use write::{FeatureWrite, WriteMode};
 
 use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};
+use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{EntityKey, RecordKey, ViewKey};
+use crate::key::{RecordKey, ViewKey};
 use crate::row::KnownLayouts;
 use crate::time::{Clock, SystemClock, format_duration};
 use crate::view::FeatureView;

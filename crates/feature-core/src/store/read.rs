@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{Distinct, OnlineStore};
+use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::key::{EntityKey, ViewKey};
+use crate::key::ViewKey;
 use crate::record::FeatureNames;
 use crate::row::{FeatureRow, RowDecoder};
 

@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::{Distinct, OnlineStore, WriteOutcome, WriteReport};
 use crate::backend::{CallContext, Precondition, PutOutcome, RecordPut, VersionedRecord};
+use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
-use crate::key::{EntityKey, RecordKey, ViewKey};
+use crate::key::{RecordKey, ViewKey};
 use crate::merge::merge;
 use crate::record::{Encoder, Record, is_expired};
 use crate::time::{Timestamp, Ttl, format_duration};

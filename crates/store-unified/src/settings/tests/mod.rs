@@ -1,6 +1,7 @@
 //! What is wrong with a file is found, all of it, where it stands.
 
 mod document;
+mod generated;
 mod policies;
 mod texts;
 

@@ -1,32 +1,41 @@
 //! Records migrate between real stores while they are written and read, and whoever migrates them is killed
-//! again and again: no read fails, and no write is lost.
+//! again and again, in the midst of each step: no read fails, and no write is lost.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 
 mod migration;
 mod program;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use feature_core::StoreUrl;
-use migration::{DEADLINE, OwnRecords, TENANT, connect, contents, fill, open, settings_file};
+use migration::{Backend, DEADLINE, OwnRecords, TENANT, connect, contents, fill, open, settings_file};
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::{self, AerospikeOptions, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
-use tokio::time::sleep;
+use store_unified::{MigrationStatus, Phase, UnifiedFeatureStore};
+use tokio::time::{Instant, sleep, timeout};
 
-type Outcome = Result<(), TestFailure>;
+type Outcome<T = ()> = Result<T, TestFailure>;
 
 /// Records that are there before; copied at this pace, a copy takes a few seconds.
 const RECORDS: u64 = 12_000;
-const ROWS_PER_SECOND: &str = "4000";
+/// Those of them that do not expire meanwhile.
+const LASTING: u64 = RECORDS / 3 * 2;
+const SLOWLY: &str = "start --to new --rows-per-second 4000";
+const START: &str = "start --to new";
 const KILLS: usize = 10;
+/// How often a copy may be done before it is killed.
+const TOO_LATE: usize = 10;
+const SOON: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
     ServerTests::new("redis", "redis-server")
         .test("records_migrate_from_redis_to_redis_whoever_is_killed", redis_to_redis)
         .test("records_migrate_from_redis_to_aerospike_whoever_is_killed", redis_to_aerospike)
+        .test("an_aborted_migration_leaves_every_write_in_the_source", aborted)
         .run()
 }
 
@@ -45,125 +54,217 @@ async fn redis() -> Result<Server, String> {
     Server::start_redis(&RedisOptions::default()).await
 }
 
-/// The program's `migrate`, with these words.
-fn fstore(settings: &Path, words: &str) -> Command {
-    let mut command = Command::new(program::fstore());
-    command.arg("--config").arg(settings).arg("migrate").args(words.split_whitespace());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+/// Two stores, and the process that uses them, which is another than the one that migrates.
+struct Migration {
+    _folder: tempfile::TempDir,
+    settings: PathBuf,
+    store: UnifiedFeatureStore,
+    old: Backend,
+    new: Backend,
 }
 
-/// Runs it to its end, which must be a good one.
-async fn run(settings: &Path, words: &str) -> Result<String, String> {
-    let mut command = fstore(settings, words);
-    let output = tokio::task::spawn_blocking(move || command.output()).await;
-    let output = output.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(format!("`fstore migrate {words}` ended with {}: {errors}", output.status)),
+impl Migration {
+    async fn new(old: &str, new: &str) -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let settings = settings_file(folder.path(), old, new);
+        let store = open(&settings).await?;
+        fill(store.online(), RECORDS).await?;
+        let (old, new) = (connect(&StoreUrl::parse(old)?).await?, connect(&StoreUrl::parse(new)?).await?);
+        Ok(Self { _folder: folder, settings, store, old, new })
     }
-}
 
-/// Runs it and kills it so many times, each at a random moment within this time; how often it was killed
-/// before it was done.
-async fn kill(settings: &Path, words: &str, times: usize, within: Duration) -> Result<usize, String> {
-    let mut killed = 0;
-    while killed < times {
-        let mut process = fstore(settings, words).spawn().map_err(|e| e.to_string())?;
-        sleep(within.mul_f64(fastrand::f64())).await;
-        let ended = process.try_wait().map_err(|e| e.to_string())?;
-        // On Unix this is SIGKILL.
-        let _ = process.kill();
-        let output = process.wait_with_output().map_err(|e| e.to_string())?;
-        match ended {
-            None => killed += 1,
-            Some(status) if status.success() => return Ok(killed),
-            Some(status) => {
-                let errors = String::from_utf8_lossy(&output.stderr);
-                return Err(format!("`fstore migrate {words}` ended with {status}: {errors}"));
-            }
+    /// `fstore migrate`, with these words.
+    fn command(&self, words: &str) -> Command {
+        let mut command = Command::new(program::fstore());
+        command.arg("--config").arg(&self.settings).arg("migrate").args(words.split_whitespace());
+        command.args(["--tenant", TENANT]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it to its end, which must be a good one.
+    async fn run(&self, words: &str) -> Result<String, String> {
+        let mut command = self.command(words);
+        let output = tokio::task::spawn_blocking(move || command.output()).await;
+        let output = output.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        match output.status.success() {
+            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+            false => Err(format!("`fstore migrate {words}` ended with {}: {errors}", output.status)),
         }
     }
-    Ok(killed)
+
+    /// The migration, as its source remembers it.
+    async fn status(&self) -> Outcome<Option<MigrationStatus>> {
+        Ok(self.store.migrations().status().await?.pop())
+    }
+
+    /// Starts it, and kills it at a random moment after the migration was seen where this says; `None` if it
+    /// was no longer there when the process had died.
+    async fn kill(
+        &self,
+        words: &str,
+        there: impl Fn(&MigrationStatus) -> bool,
+        within: Duration,
+    ) -> Outcome<Option<MigrationStatus>> {
+        let mut process = self.command(words).spawn()?;
+        let (start, mut begun) = (Instant::now(), false);
+        while process.try_wait()?.is_none() && start.elapsed() < SOON {
+            if let Some(status) = self.status().await? {
+                // What the last process has left must not be taken for this one's.
+                begun |= status.phase != Phase::Copying || status.looked_at == 0;
+                if begun && there(&status) {
+                    break;
+                }
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        sleep(within.mul_f64(fastrand::f64())).await;
+        // On Unix this is SIGKILL.
+        let _ = process.kill();
+        let output = process.wait_with_output()?;
+        let (ended, status) = (output.status, self.status().await?);
+        if ended.code().is_some_and(|code| code != 0) {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("`fstore migrate {words}` ended with {ended}: {errors}").into());
+        }
+        Ok(status.filter(|now| ended.code().is_none() && there(now)))
+    }
+
+    /// The same for a moment that no process can miss.
+    async fn kill_in(
+        &self,
+        words: &str,
+        there: impl Fn(&MigrationStatus) -> bool,
+        within: Duration,
+    ) -> Outcome {
+        let killed = self.kill(words, there, within).await?;
+        let killed =
+            killed.ok_or_else(|| format!("`fstore migrate {words}` was not killed where it should"))?;
+        println!("killed `{words}` while {}", killed.phase);
+        Ok(())
+    }
+
+    /// Copies everything, killed again and again in the midst of that.
+    async fn start(&self) -> Outcome {
+        self.kill_in(SLOWLY, waits_in(Phase::Copying), Duration::from_secs(1)).await?;
+        let (mut killed, mut too_late) = (Vec::new(), 0);
+        while killed.len() < KILLS {
+            // An interrupted copy looks at what the target has, too.
+            let passes = if killed.is_empty() { 1 } else { 2 };
+            let at = fastrand::u64(1..LASTING * passes);
+            let copies = |status: &MigrationStatus| {
+                status.phase == Phase::Copying && status.followed && status.looked_at >= at
+            };
+            match self.kill(SLOWLY, copies, Duration::from_millis(500)).await? {
+                Some(status) => killed.push(status.looked_at),
+                None if too_late == TOO_LATE => {
+                    return Err(format!("{TOO_LATE} copies were done before they were killed").into());
+                }
+                None => too_late += 1,
+            }
+        }
+        println!("{KILLS} kills in the midst of a copy, after so many records: {killed:?}");
+        self.run(SLOWLY).await?;
+        Ok(())
+    }
+
+    /// Both stores must have the same, byte for byte, when nobody writes.
+    async fn equal(&self) -> Outcome {
+        let (old, new) = (contents(&self.old).await?, contents(&self.new).await?);
+        println!("{} records in both stores", old.len());
+        let differing: Vec<_> = old.iter().filter(|(key, bytes)| new.get(*key) != Some(bytes)).collect();
+        if old.len() != new.len() || !differing.is_empty() {
+            let (old, new) = (old.len(), new.len());
+            return Err(format!("{old} records, {new} in the other store, differing {differing:?}").into());
+        }
+        Ok(())
+    }
+
+    /// A load that ends with nothing lost, nothing stale and no failed read, while this goes on.
+    async fn under_load(&self, work: impl Future<Output = Outcome>) -> Outcome {
+        let plan = LoadPlan { writers: 8, readers: 8, deadline: DEADLINE, ..LoadPlan::default() };
+        let load = Load::start(self.store.online(), TENANT, plan)?;
+        let own = OwnRecords::start(self.store.online(), 8);
+        load.wait_for_success(SOON).await?;
+        work.await?;
+        load.wait_for_success(SOON).await?;
+        let report = load.stop().await;
+        println!("{report}");
+        report.nothing_wrong()?;
+        report.nothing_stale()?;
+        if !report.reads().errors.is_empty() {
+            return Err(format!("reads failed:\n{report}").into());
+        }
+        let (writes, repeated) = own.stop().await?;
+        println!("{writes} writes to records of one writer, {repeated} repeated");
+        Ok(report.verify(self.store.online()).await?.sound()?)
+    }
+}
+
+/// Whether not every process is known yet to follow the phase.
+fn waits_in(phase: Phase) -> impl Fn(&MigrationStatus) -> bool {
+    move |status| status.phase == phase && !status.followed
 }
 
 async fn migrate(old: &str, new: &str) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let settings = settings_file(folder.path(), old, new);
-    let store = open(&settings).await?;
-    fill(store.online(), RECORDS).await?;
-    let (old, new) = (connect(&StoreUrl::parse(old)?).await?, connect(&StoreUrl::parse(new)?).await?);
+    let migration = Migration::new(old, new).await?;
+    let to_the_cutover = async {
+        migration.start().await?;
+        let compares = |status: &MigrationStatus| status.phase == Phase::Copied;
+        migration.kill_in("verify", compares, Duration::from_millis(300)).await?;
+        // Nothing is repaired: the copy alone must have made them equal.
+        println!("verified: {}", migration.run("verify").await?.trim());
+        migration.kill_in("cutover", waits_in(Phase::CutOver), Duration::from_secs(1)).await?;
+        migration.run("cutover").await?;
+        Ok(())
+    };
+    migration.under_load(to_the_cutover).await?;
+    migration.equal().await?;
 
-    let plan = LoadPlan { writers: 8, readers: 8, deadline: DEADLINE, ..LoadPlan::default() };
-    let load = Load::start(store.online(), TENANT, plan)?;
-    let own = OwnRecords::start(store.online(), 8);
-    load.wait_for_success(Duration::from_secs(20)).await?;
-
-    let scope = format!("--tenant {TENANT}");
-    let start = format!("start {scope} --to new --rows-per-second {ROWS_PER_SECOND}");
-    let killed = kill(&settings, &start, KILLS, Duration::from_secs(4)).await?;
-    if killed < KILLS {
-        return Err(format!("the copy was done after {killed} kills: give it more to do").into());
-    }
-    run(&settings, &start).await?;
-    let verify = format!("verify {scope}");
-    kill(&settings, &verify, 1, Duration::from_secs(2)).await?;
-    let found = run(&settings, &verify).await?;
-    println!("verified: {}", found.trim());
-    kill(&settings, &format!("cutover {scope}"), 2, Duration::from_secs(3)).await?;
-    run(&settings, &format!("cutover {scope}")).await?;
-    load.wait_for_success(Duration::from_secs(20)).await?;
-
-    let report = load.stop().await;
-    println!("{report}");
-    report.nothing_wrong()?;
-    report.nothing_stale()?;
-    if !report.reads().errors.is_empty() {
-        return Err(format!("reads failed:\n{report}").into());
-    }
-    let (writes, repeated) = own.stop().await?;
-    println!("{writes} writes to records of one writer, {repeated} repeated");
-    report.verify(store.online()).await?.sound()?;
-
-    // Nobody writes now: both stores must have the same, byte for byte.
-    let (in_old, in_new) = (contents(&old).await?, contents(&new).await?);
-    println!("{} records in both stores", in_old.len());
-    let differing: Vec<_> = in_old.iter().filter(|(key, bytes)| in_new.get(*key) != Some(bytes)).collect();
-    if in_old.len() != in_new.len() || !differing.is_empty() {
-        return Err(format!(
-            "{} records, {} in the other store, differing {differing:?}",
-            in_old.len(),
-            in_new.len()
-        )
-        .into());
-    }
-
-    let own = OwnRecords::start(store.online(), 8);
-    run(&settings, &verify).await?;
-    kill(&settings, &format!("finish {scope}"), 2, Duration::from_secs(3)).await?;
-    finish(&settings, &scope).await?;
+    let own = OwnRecords::start(migration.store.online(), 8);
+    println!("verified: {}", migration.run("verify").await?.trim());
+    migration.kill_in("finish", waits_in(Phase::Finishing), Duration::from_secs(1)).await?;
+    migration.kill_in("finish", waits_in(Phase::Holding), Duration::from_millis(50)).await?;
+    // Those whose writes wait give that up; then the stores must be found equal once more.
+    let given_up = async {
+        while migration.status().await?.is_none_or(|status| status.phase != Phase::CutOver) {
+            sleep(LOOK_EVERY).await;
+        }
+        Outcome::Ok(())
+    };
+    timeout(SOON, given_up).await.map_err(|_| "writes wait for ever".to_owned())??;
+    println!("verified: {}", migration.run("verify").await?.trim());
+    migration.kill_in("finish", waits_in(Phase::Finished), Duration::from_secs(1)).await?;
+    migration.run("finish").await?;
     own.stop().await?;
-    report.verify(store.online()).await?.sound()?;
-    let before = contents(&old).await?;
-    let own = OwnRecords::start(store.online(), 8);
+
+    let before = contents(&migration.old).await?;
+    let own = OwnRecords::start(migration.store.online(), 8);
     sleep(Duration::from_millis(500)).await;
     own.stop().await?;
-    if contents(&old).await? != before {
+    if contents(&migration.old).await? != before {
         return Err("a finished migration still writes to the source".into());
     }
     Ok(())
 }
 
-/// A hold whose command was killed is given up by those who wait; then the stores must be verified again.
-async fn finish(settings: &Path, scope: &str) -> Result<(), String> {
-    let mut last = Ok(());
-    for _ in 0..3 {
-        last = run(settings, &format!("finish {scope}")).await.map(drop);
-        if last.is_ok() {
-            break;
+async fn aborted() -> Outcome {
+    let (old, new) = (redis().await?, redis().await?);
+    let migration = Migration::new(old.url(), new.url()).await?;
+    let there_and_back = async {
+        for words in [START, "verify", "cutover"] {
+            migration.run(words).await?;
         }
-        run(settings, &format!("verify {scope}")).await?;
+        migration.kill_in("abort", waits_in(Phase::Aborting), Duration::from_secs(1)).await?;
+        migration.run("abort --purge-target").await?;
+        Ok(())
+    };
+    migration.under_load(there_and_back).await?;
+    if let Some(left) = migration.status().await? {
+        return Err(format!("an aborted migration is {}", left.phase).into());
     }
-    last
+    match contents(&migration.new).await?.len() {
+        0 => Ok(()),
+        left => Err(format!("{left} records are left in the target").into()),
+    }
 }

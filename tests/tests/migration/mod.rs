@@ -23,14 +23,15 @@ pub(crate) type Backend = Arc<dyn OnlineStoreBackend>;
 pub(crate) const TENANT: &str = "acme";
 const OWN_VIEW: &str = "own";
 /// How long a call may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(3);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// A settings file about two stores, all of whose records are in the first.
+/// A settings file about two stores, all of whose records are in the first. A change of phase is followed after
+/// 2.5 s, writes wait for 0.22 s when a migration is finished.
 pub(crate) fn settings_file(folder: &Path, old: &str, new: &str) -> PathBuf {
     let file = folder.join("fstore.yaml");
     let text = format!(
-        "stores:\n  old: {old}\n  new: {new}\ndefault: {{ store: old }}\ndeadline: 3s\n\
-         migration: {{ refresh: 100ms, lease: 500ms }}\n"
+        "stores:\n  old: {old}\n  new: {new}\ndefault: {{ store: old }}\ndeadline: 2s\n\
+         migration: {{ refresh: 100ms, lease: 500ms, longest_write: 2s }}\n"
     );
     std::fs::write(&file, text).expect("the settings file is written");
     file

@@ -1,40 +1,54 @@
 //! Records migrate from a file to Redis. One process at a time can open the file, so the one that owns it
-//! writes, reads and migrates; it is killed again and again, and no acknowledged write is lost.
+//! writes, reads and migrates; it is killed again and again, in the midst of each step, and no acknowledged
+//! write is lost.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 
+mod counters;
 mod migration;
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use feature_core::{EntityKey, FeatureValue, OnlineStore, Scope, StoreUrl};
-use migration::{DEADLINE, OwnRecords, TENANT, connect, contents, fill, open, settings_file};
+use counters::{Acknowledged, Counters};
+use feature_core::{ErrorKind, OnlineStore, Scope, StoreUrl};
+use migration::{
+    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, fill, open, settings_file,
+};
 use store_testkit::servers::{RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
-use store_unified::{MigrationProgress, StartOptions};
-use tokio::task::JoinSet;
+use store_unified::{MigrationProgress, Migrations, Phase, StartOptions, Step};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
 
 const RECORDS: u64 = 8_000;
-/// So that a copy takes longer than any process lives.
-const ROWS_PER_SECOND: u32 = 1_000;
+/// Those of them that do not expire meanwhile.
+const LASTING: u64 = RECORDS / 3 * LASTING_OF_THREE;
+/// So that a copy takes some seconds.
+const ROWS_PER_SECOND: u32 = 3_000;
 const KILLS: usize = 10;
-const TASKS: u64 = 8;
-const VIEW: &str = "counted";
+/// Tasks of each kind.
+const TASKS: usize = 8;
+/// How long a process may take to the next thing that is waited for.
+const SOON: Duration = Duration::from_secs(60);
 /// Names the settings file to the process that is killed.
 const CHILD: &str = "FSTORE_TEST_MIGRATES";
+/// The phase that it is to reach.
+const GOAL: &str = "FSTORE_TEST_GOAL";
+/// Before what it says that the reader of the test should see.
+const NOTE: &str = "note: ";
+
+type Said<T = ()> = Result<T, String>;
 
 fn main() -> ExitCode {
     if let Some(settings) = std::env::var_os(CHILD) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        return match runtime.block_on(child(Path::new(&settings))) {
+        let goal = std::env::var(GOAL).expect("a goal");
+        return match runtime.block_on(own(Path::new(&settings), &goal)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
-                println!("{why}");
+                println!("failed: {why}");
                 ExitCode::FAILURE
             }
         };
@@ -53,130 +67,206 @@ async fn embedded_to_redis() -> Result<(), TestFailure> {
     let store = open(&settings).await?;
     fill(store.online(), RECORDS).await?;
     store.close().await?;
+    let to_cutover = || Owner::start(&settings, Phase::CutOver);
+    let to_the_end = || Owner::start(&settings, Phase::Finished);
 
-    for _ in 0..KILLS {
-        let mut child = process(&settings)?;
-        tokio::time::sleep(Duration::from_secs(4).mul_f64(fastrand::f64())).await;
-        if let Some(ended) = child.try_wait()? {
-            let said = child.wait_with_output()?;
-            return Err(format!("a process ended with {ended}: {}", text(&said.stdout)).into());
-        }
-        // On Unix this is SIGKILL.
-        child.kill()?;
-        child.wait()?;
+    to_cutover()?.kill_in("start", Step::Waiting, 0).await?;
+    let mut killed = Vec::new();
+    while killed.len() < KILLS {
+        // An interrupted copy looks at what the target has, too.
+        let sweeps = !killed.is_empty() && fastrand::bool();
+        let step = if sweeps { Step::Sweeping } else { Step::Copying };
+        let at = fastrand::u64(1..LASTING - u64::from(ROWS_PER_SECOND) / 2);
+        killed.push((to_cutover()?.kill_in("start", step, at).await?, step));
     }
-    let child = process(&settings)?;
-    let said = tokio::task::spawn_blocking(move || child.wait_with_output()).await;
-    let said = said.map_err(|e| e.to_string())??;
-    if !said.status.success() {
-        return Err(format!("the last process failed: {}", text(&said.stdout)).into());
-    }
+    println!("{KILLS} kills in the midst of a copy, after so many records: {killed:?}");
+    to_cutover()?.kill_in("verify", Step::Comparing, 0).await?;
+    to_cutover()?.kill_in("cutover", Step::Waiting, 0).await?;
+    to_cutover()?.end().await?;
 
-    let (old, new) =
-        (connect(&StoreUrl::parse(&file)?).await?, connect(&StoreUrl::parse(server.url())?).await?);
+    // Nobody writes now: both stores must have the same, byte for byte.
+    let (old, new) = (store_at(&file).await?, store_at(server.url()).await?);
     let (in_old, in_new) = (contents(&old).await?, contents(&new).await?);
     let differing = in_old.iter().filter(|(key, bytes)| in_new.get(*key) != Some(bytes)).count();
+    println!("{} records in the file, {} in Redis, {differing} differ", in_old.len(), in_new.len());
     if differing > 0 || in_old.len() != in_new.len() {
-        let (old, new) = (in_old.len(), in_new.len());
-        return Err(format!("{old} records in the file, {new} in Redis, {differing} differ").into());
+        return Err("the stores differ".into());
     }
-    let new = OnlineStore::new(new);
-    let mut acknowledged = 0;
-    for task in 0..TASKS {
-        let last = last_acknowledged(&log(folder.path(), task));
-        acknowledged += last;
-        let row = new.read_features(TENANT, VIEW, &key(task)?, None).await?;
-        let found = row.as_ref().and_then(|row| row.get("n")).and_then(FeatureValue::as_i64);
-        if found.is_none_or(|found| found < last) {
-            return Err(format!("record {task}: {last} was acknowledged, Redis has {found:?}").into());
-        }
-    }
-    println!("{KILLS} kills, {acknowledged} acknowledged writes, {} records in both stores", in_old.len());
+    old.close().await?;
+
+    to_the_end()?.kill_in("finish", Step::Waiting, 0).await?;
+    to_the_end()?.kill_in("finish", Step::Holding, 0).await?;
+    to_the_end()?.end().await?;
+    let acknowledged = Acknowledged::read(folder.path())?;
+    let writes = acknowledged.check(&OnlineStore::new(new)).await?;
+    println!("all {writes} writes acknowledged of {} records are in Redis", acknowledged.records());
     Ok(())
 }
 
-fn process(settings: &Path) -> std::io::Result<std::process::Child> {
-    Command::new(std::env::current_exe()?)
-        .env(CHILD, settings)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
+async fn store_at(url: &str) -> Result<Backend, TestFailure> {
+    Ok(connect(&StoreUrl::parse(url)?).await?)
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// The process that owns the file, as its parent sees it.
+struct Owner {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    last: String,
 }
 
-fn log(folder: &Path, task: u64) -> PathBuf {
-    folder.join(format!("acknowledged-{task}"))
+impl Owner {
+    fn start(settings: &Path, goal: Phase) -> Said<Self> {
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let child = Command::new(program)
+            .env(CHILD, settings)
+            .env(GOAL, goal.name())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = child.map_err(|e| e.to_string())?;
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Ok(Self { child, lines, last: String::new() })
+    }
+
+    /// The next thing it says, `None` when it has ended.
+    async fn next(&mut self) -> Said<Option<&str>> {
+        let line = timeout(SOON, self.lines.next_line()).await;
+        let line = line.map_err(|_| format!("a process hangs, and said last: {}", self.last))?;
+        let Some(line) = line.map_err(|e| e.to_string())? else { return Ok(None) };
+        if let Some(note) = line.strip_prefix(NOTE) {
+            println!("{note}");
+        }
+        self.last = line;
+        Ok(Some(&self.last))
+    }
+
+    /// Kills it at a random moment soon after it is seen there, so many records on; how many there were.
+    async fn kill_in(mut self, command: &str, step: Step, at: u64) -> Said<u64> {
+        let place = format!("{command} {step:?} ");
+        let rows = |line: &str| line.strip_prefix(&place).and_then(|rows| rows.parse().ok());
+        loop {
+            match self.next().await? {
+                Some(line) if rows(line).is_some_and(|rows: u64| rows >= at) => break,
+                Some(_) => {}
+                None => return Err(format!("a process ended before `{place}{at}`: {}", self.last)),
+            }
+        }
+        sleep(Duration::from_millis(fastrand::u64(..100))).await;
+        // On Unix this is SIGKILL.
+        self.child.kill().await.map_err(|e| e.to_string())?;
+        while self.next().await?.is_some() {}
+        rows(&self.last).ok_or_else(|| format!("a process was killed at `{}`, not at `{place}`", self.last))
+    }
+
+    /// Lets it go on to its end, which must be a good one.
+    async fn end(mut self) -> Said {
+        while self.next().await?.is_some() {}
+        let status = self.child.wait().await.map_err(|e| e.to_string())?;
+        status.success().then_some(()).ok_or_else(|| format!("a process ended with {status}: {}", self.last))
+    }
 }
 
-/// A line that was cut off in the midst is no acknowledgement.
-fn last_acknowledged(log: &Path) -> i64 {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().next_back().and_then(|line| line.parse().ok()).unwrap_or(0)
-}
-
-fn key(task: u64) -> Result<EntityKey, String> {
-    EntityKey::new("id", task).map_err(|e| e.to_string())
-}
-
-/// What the owner of the file does: writes and reads all the while, and migrates up to the cutover.
-async fn child(settings: &Path) -> Result<(), String> {
+/// What the owner of the file does: writes and reads all the while, and migrates.
+async fn own(settings: &Path, goal: &str) -> Said {
     let store = open(settings).await.map_err(|e| e.to_string())?;
-    let folder = settings.parent().expect("a folder").to_owned();
-    let stopped = Arc::new(AtomicBool::new(false));
+    let folder = settings.parent().expect("a folder");
     let online = store.online().with_deadline(DEADLINE);
-    let mut writers = JoinSet::new();
-    for task in 0..TASKS {
-        writers.spawn(count(online.clone(), log(&folder, task), task, Arc::clone(&stopped)));
-    }
-    // These read back what they have written.
-    let own = OwnRecords::start(store.online(), TASKS);
-
-    let scope = Scope::tenant(TENANT).map_err(|e| e.to_string())?;
-    let (migrations, progress) = (store.migrations(), MigrationProgress::default());
-    let options =
-        StartOptions { rows_per_second: ROWS_PER_SECOND.try_into().ok(), ..StartOptions::default() };
-    let migrate = async {
-        migrations.start(&scope, "new", options, &progress).await?;
-        migrations.verify(&scope, true, &progress).await?;
-        migrations.cutover(&scope, false, &progress).await
-    };
-    migrate.await.map_err(|e| e.to_string())?;
-    stopped.store(true, Ordering::Relaxed);
-    while let Some(writer) = writers.join_next().await {
-        writer.map_err(|e| e.to_string())??;
-    }
+    // Nothing that was acknowledged to an owner before this one may be lost.
+    Acknowledged::read(folder)?.check(&online).await?;
+    let counters = Counters::start(&online, folder, TASKS, RECORDS)?;
+    let own = OwnRecords::start(&online, TASKS as u64);
+    let mover = Mover { migrations: store.migrations(), scope: Scope::tenant(TENANT).expect("a tenant") };
+    mover.migrate(goal).await?;
+    counters.stop().await?;
     own.stop().await?;
-    let equal = migrations.verify(&scope, false, &progress).await.map_err(|e| e.to_string())?;
-    if equal.counts.differing > 0 {
-        return Err(format!("the stores differ: {equal:?}"));
+    if goal == Phase::CutOver.name() {
+        mover.verify(false).await?;
     }
     store.close().await.map_err(|e| e.to_string())
 }
 
-/// Counts up in one record, and notes each number once it is acknowledged.
-async fn count(store: OnlineStore, log: PathBuf, task: u64, stopped: Arc<AtomicBool>) -> Result<(), String> {
-    let key = key(task)?;
-    let mut n = last_acknowledged(&log);
-    let mut file = File::options().create(true).append(true).open(&log).map_err(|e| e.to_string())?;
-    // What a killed process has left of a line.
-    file.write_all(b"\n").map_err(|e| e.to_string())?;
-    while !stopped.load(Ordering::Relaxed) {
-        n += 1;
-        while let Err(error) = store.write_features(TENANT, VIEW, &key, [("n", n)], None, None).await {
-            if !error.is_retryable() {
-                return Err(format!("a write failed for good: {error}"));
+struct Mover<'a> {
+    migrations: &'a Migrations,
+    scope: Scope,
+}
+
+impl Mover<'_> {
+    /// Goes on from where the last process was.
+    async fn migrate(&self, goal: &str) -> Said {
+        let (migrations, scope) = (self.migrations, &self.scope);
+        let options =
+            StartOptions { rows_per_second: ROWS_PER_SECOND.try_into().ok(), ..StartOptions::default() };
+        let mut copied_here = false;
+        loop {
+            let status = migrations.status().await.map_err(|e| e.to_string())?.pop();
+            let (phase, followed) =
+                status.map_or((Phase::Copying, false), |status| (status.phase, status.followed));
+            if phase.name() == goal && followed {
+                return Ok(());
+            }
+            match phase {
+                Phase::Copying => {
+                    told("start", async |p| migrations.start(scope, "new", options, p).await).await?;
+                    copied_here = true;
+                }
+                Phase::Copied => self.verify(copied_here).await?,
+                Phase::Verified => {
+                    told("cutover", async |p| migrations.cutover(scope, false, p).await).await?;
+                }
+                Phase::CutOver if !followed => {
+                    told("cutover", async |p| migrations.cutover(scope, false, p).await).await?;
+                }
+                Phase::CutOver => {
+                    self.verify(false).await?;
+                    self.finish().await?;
+                }
+                Phase::Finishing | Phase::Holding | Phase::Finished => self.finish().await?,
+                Phase::Aborting => return Err("nobody has aborted it".to_owned()),
             }
         }
-        file.write_all(format!("{n}\n").as_bytes()).map_err(|e| e.to_string())?;
-        let row = store.read_features(TENANT, VIEW, &key, None).await.map_err(|e| e.to_string())?;
-        let found = row.as_ref().and_then(|row| row.get("n")).and_then(FeatureValue::as_i64);
-        if found.is_none_or(|found| found < n) {
-            return Err(format!("record {task}: {n} was acknowledged, {found:?} was read"));
-        }
     }
-    Ok(())
+
+    async fn finish(&self) -> Said {
+        let ended = told("finish", async |p| match self.migrations.finish(&self.scope, false, p).await {
+            // Writes waited since the last owner was killed, and its hold has been given up.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            ended => ended.map(Some),
+        });
+        ended.await.map(drop)
+    }
+
+    /// Requires equal stores. Only what was under way when a process was killed after the copy may differ:
+    /// nobody was told that it is written.
+    async fn verify(&self, is_clean: bool) -> Said {
+        let verify =
+            |repair| told("verify", async move |p| self.migrations.verify(&self.scope, repair, p).await);
+        let differing = verify(false).await?.counts.differing;
+        if differing == 0 {
+            return Ok(());
+        }
+        if is_clean || differing > 2 * TASKS as u64 {
+            return Err(format!("{differing} records differ"));
+        }
+        let left = verify(true).await?.counts.differing;
+        println!("{NOTE}{differing} writes were in doubt when a process was killed, {left} differ still");
+        Ok(())
+    }
+}
+
+/// Says all the while how far a command has come.
+async fn told<T>(
+    command: &str,
+    work: impl AsyncFnOnce(&MigrationProgress) -> feature_core::Result<T>,
+) -> Said<T> {
+    let progress = MigrationProgress::default();
+    let tell = async {
+        loop {
+            println!("{command} {:?} {}", progress.step(), progress.looked_at());
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        done = work(&progress) => done.map_err(|e| format!("`{command}`: {e}")),
+        never = tell => never,
+    }
 }

@@ -10,7 +10,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use feature_core::StoreUrl;
-use migration::{Backend, DEADLINE, OwnRecords, TENANT, connect, contents, fill, open, settings_file};
+use migration::{
+    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, fill, open, settings_file,
+};
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::{self, AerospikeOptions, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
@@ -22,7 +24,7 @@ type Outcome<T = ()> = Result<T, TestFailure>;
 /// Records that are there before; copied at this pace, a copy takes a few seconds.
 const RECORDS: u64 = 12_000;
 /// Those of them that do not expire meanwhile.
-const LASTING: u64 = RECORDS / 3 * 2;
+const LASTING: u64 = RECORDS / 3 * LASTING_OF_THREE;
 const SLOWLY: &str = "start --to new --rows-per-second 4000";
 const START: &str = "start --to new";
 const KILLS: usize = 10;

@@ -21,6 +21,10 @@ use tokio::task::JoinSet;
 pub(crate) type Backend = Arc<dyn OnlineStoreBackend>;
 
 pub(crate) const TENANT: &str = "acme";
+/// Where [`fill`] writes.
+pub(crate) const BULK_VIEW: &str = "bulk";
+/// Of three records there so many do not expire meanwhile.
+pub(crate) const LASTING_OF_THREE: u64 = 2;
 const OWN_VIEW: &str = "own";
 /// How long a call may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -70,7 +74,7 @@ pub(crate) async fn contents(store: &Backend) -> Result<BTreeMap<String, Vec<u8>
     Ok(records)
 }
 
-fn now_micros() -> i64 {
+pub(crate) fn now_micros() -> i64 {
     use feature_core::Clock as _;
     SystemClock.now().as_micros()
 }
@@ -158,7 +162,7 @@ async fn own_record(
     Ok((writes, repeated))
 }
 
-/// Writes records that are there before anything begins, some of which expire meanwhile.
+/// Writes records that are there before anything begins, of which each third expires meanwhile.
 pub(crate) async fn fill(store: &OnlineStore, records: u64) -> Result<()> {
     let lives = [None, Some(Duration::from_secs(3600)), Some(Duration::from_secs(20))];
     for first in (0..records).step_by(1000) {
@@ -169,7 +173,7 @@ pub(crate) async fn fill(store: &OnlineStore, records: u64) -> Result<()> {
             write
         };
         let rows = (first..records.min(first + 1000)).map(write);
-        store.batch_write(TENANT, "bulk", rows).await?.into_result()?;
+        store.batch_write(TENANT, BULK_VIEW, rows).await?.into_result()?;
     }
     Ok(())
 }

@@ -12,7 +12,8 @@ use futures::StreamExt;
 
 use super::ledger::Verified;
 use super::progress::{MigrationProgress, Step};
-use crate::wrappers::settle::{Link, Task, alive, counted, same, settle};
+use crate::wrappers::rows::counted;
+use crate::wrappers::settle::{Link, Task, alive, same, settle};
 use metrics::Counter;
 
 /// How many records are compared at a time.

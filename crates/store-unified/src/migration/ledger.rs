@@ -11,7 +11,7 @@ use feature_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::wrappers::settle::counted;
+use crate::wrappers::rows::counted;
 
 /// The view, of the system's tenant, that the record is in.
 const VIEW: &str = "migrations";

@@ -7,7 +7,8 @@ use super::copy::Copy;
 use super::ledger::{Entry, Phase, overlap, probe_key};
 use super::progress::{MigrationProgress, Step};
 use super::{Comparison, MigrationStatus, Migrations, StartOptions, Subject, status};
-use crate::wrappers::settle::{alive, copy, counted};
+use crate::wrappers::rows::counted;
+use crate::wrappers::settle::{alive, copy};
 
 impl Migrations {
     /// Begins a migration: from now on both stores are written, and what the source has is copied. Called

@@ -15,7 +15,7 @@ mod quotas;
 mod race;
 mod retrying;
 mod routed;
-mod rows;
+pub(crate) mod rows;
 pub(crate) mod settle;
 #[cfg(test)]
 mod testing;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress, PurgeReport,
-    PutOutcome, RecordKey, RecordPut, Result, Scope, VersionedRecord, ViewKey,
+    CallContext, Capabilities, Error, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome,
+    RecordKey, RecordPut, Result, Scope, VersionedRecord, ViewKey,
 };
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 
-use super::rows::{by_place, in_order, only_place, pick};
+use super::rows::{by_place, by_view, in_order, only_place, pick, unanswered};
 
 /// Names that a route is about: one name, all that begin with a text (`eu-*`), or all (`*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,17 +125,8 @@ impl Routes {
         places
     }
 
-    /// The place of each of many keys, most of which have the view of the one before.
     fn by_key(&self) -> impl FnMut(&RecordKey) -> usize {
-        let mut last: Option<(ViewKey, usize)> = None;
-        move |key| match &last {
-            Some((view, place)) if view == key.view() => *place,
-            _ => {
-                let place = self.place_of(key.view());
-                last = Some((key.view().clone(), place));
-                place
-            }
-        }
+        by_view(|view| self.place_of(view))
     }
 }
 
@@ -190,7 +181,7 @@ impl Routed {
             let answers = call(Arc::clone(place), pick(rows, &numbers));
             async move { (numbers, answers.await) }
         });
-        in_order(rows.len(), join_all(calls).await, || Err(missing.clone()))
+        in_order(rows.len(), join_all(calls).await, &missing)
     }
 }
 
@@ -213,10 +204,6 @@ pub(crate) fn strictest(all: impl IntoIterator<Item = Capabilities>) -> Capabili
         both
     };
     all.into_iter().reduce(meet).unwrap_or(Capabilities::new("unified"))
-}
-
-pub(crate) fn unanswered() -> Error {
-    Error::new(ErrorKind::Internal, "a store did not answer with one row for each key; report it")
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -322,7 +309,7 @@ impl OnlineStoreBackend for Routed {
 
 #[cfg(test)]
 mod tests {
-    use feature_core::{EntityKey, FeatureWrite, ManualClock, OnlineStore, Timestamp};
+    use feature_core::{EntityKey, ErrorKind, FeatureWrite, ManualClock, OnlineStore, Timestamp};
     use store_testkit::{Call, Fault, FaultyBackend, MapStore, Operation};
 
     use super::*;

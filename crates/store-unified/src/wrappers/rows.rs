@@ -1,6 +1,19 @@
-//! Rows of one call that go to several places.
+//! Rows of one call, which may go to several places.
 
-use feature_core::Result;
+use feature_core::{Error, ErrorKind, RecordKey, Result, ViewKey};
+
+/// What holds for the view of each of many keys, most of which have the view of the one before.
+pub(crate) fn by_view<T: Copy>(mut of: impl FnMut(&ViewKey) -> T) -> impl FnMut(&RecordKey) -> T {
+    let mut last: Option<(ViewKey, T)> = None;
+    move |key| match &last {
+        Some((view, known)) if view == key.view() => *known,
+        _ => {
+            let known = of(key.view());
+            last = Some((key.view().clone(), known));
+            known
+        }
+    }
+}
 
 /// The place that all rows go to, if it is one.
 pub(crate) fn only_place<A>(rows: &[A], mut place: impl FnMut(&A) -> usize) -> Option<usize> {
@@ -23,12 +36,25 @@ pub(crate) fn pick<A: Clone>(rows: &[A], numbers: &[usize]) -> Vec<A> {
     numbers.iter().map(|number| rows[*number].clone()).collect()
 }
 
+/// For a row that a store has not answered for, which breaks the contract.
+pub(crate) fn unanswered() -> Error {
+    Error::new(ErrorKind::Internal, "a store did not answer with one row for each key; report it")
+}
+
+/// The answers, if there is one for each row; which belongs to which is anybody's guess otherwise.
+pub(crate) fn counted<T>(answers: Vec<Result<T>>, rows: usize) -> Vec<Result<T>> {
+    if answers.len() == rows {
+        return answers;
+    }
+    (0..rows).map(|_| Err(unanswered().with_in_doubt(true))).collect()
+}
+
 /// Answers to some rows each, put in the order of all rows. A row that nobody has answered for is
 /// `missing`.
 pub(crate) fn in_order<T>(
     rows: usize,
     parts: impl IntoIterator<Item = (Vec<usize>, Vec<Result<T>>)>,
-    missing: impl Fn() -> Result<T>,
+    missing: &Error,
 ) -> Vec<Result<T>> {
     let mut all: Vec<Option<Result<T>>> = std::iter::repeat_with(|| None).take(rows).collect();
     for (numbers, answers) in parts {
@@ -39,5 +65,5 @@ pub(crate) fn in_order<T>(
             }
         }
     }
-    all.into_iter().map(|row| row.unwrap_or_else(&missing)).collect()
+    all.into_iter().map(|row| row.unwrap_or_else(|| Err(missing.clone()))).collect()
 }

@@ -11,6 +11,8 @@ use feature_core::{
 };
 use tokio::time::Instant;
 
+use super::rows::counted;
+
 /// How long a target remembers that a record was deleted: longer than any copy of it can be under way.
 const GRAVE: Duration = Duration::from_secs(600);
 /// So that no two graves have the same bytes, which some stores would take for the same state.
@@ -121,16 +123,6 @@ pub(crate) fn copy(
         precondition: Precondition::Unchanged(ground),
         bytes,
     })
-}
-
-/// The answers, if there is one for each row; which belongs to which is anybody's guess otherwise.
-pub(crate) fn counted<T>(answers: Vec<Result<T>>, rows: usize) -> Vec<Result<T>> {
-    if answers.len() == rows {
-        return answers;
-    }
-    let error =
-        Error::new(ErrorKind::Internal, "a store did not answer with one row for each key; report it");
-    (0..rows).map(|_| Err(error.clone().with_in_doubt(true))).collect()
 }
 
 /// Brings each record of the target to a state that the source had when this began or later, or fails.

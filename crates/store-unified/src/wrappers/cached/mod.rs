@@ -27,7 +27,8 @@ use moka::sync::Cache;
 
 use self::reads::Wanted;
 use self::traffic::{Marks, Row, Traffic, Writing};
-use super::routed::{Pattern, unanswered};
+use super::routed::Pattern;
+use super::rows::{by_view, unanswered};
 use crate::observe::names::{CACHE_BYTES, CACHE_ROWS};
 
 /// What a cache may keep, and for how long.
@@ -150,17 +151,8 @@ impl Inner {
         own.map_or(self.settings.ttl, |(_, ttl)| *ttl).filter(|ttl| !ttl.is_zero())
     }
 
-    /// The same for each of many keys, most of which have the view of the one before.
     fn ttl_by_key(&self) -> impl FnMut(&RecordKey) -> Option<Duration> {
-        let mut last: Option<(ViewKey, Option<Duration>)> = None;
-        move |key| match &last {
-            Some((view, ttl)) if view == key.view() => *ttl,
-            _ => {
-                let ttl = self.ttl_of(key.view());
-                last = Some((key.view().clone(), ttl));
-                ttl
-            }
-        }
+        by_view(|view| self.ttl_of(view))
     }
 
     fn cached(&self, key: &RecordKey, now: Timestamp) -> Option<Row> {

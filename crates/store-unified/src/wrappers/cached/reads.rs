@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::traffic::{Answer, Fetch, Marks, Row, Seat, State};
 use super::{Entry, Inner, Outcome};
 use crate::wrappers::provenance;
-use crate::wrappers::routed::unanswered;
+use crate::wrappers::rows::unanswered;
 
 /// A record that is not in the cache.
 pub(super) struct Wanted<'a> {

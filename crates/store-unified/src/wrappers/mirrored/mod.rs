@@ -17,7 +17,7 @@ use metrics::Counter;
 
 use super::foreign::foreign;
 use super::routed::strictest;
-use super::rows::{in_order, pick};
+use super::rows::{by_place, by_view, in_order, pick, unanswered};
 use super::settle::is_grave;
 use write::Target;
 
@@ -130,23 +130,18 @@ impl Mirrored {
 
     /// The numbers of the rows for which the same is to be done, and what.
     fn plans<'a>(&self, known: &Known, keys: impl Iterator<Item = &'a RecordKey>) -> Vec<(Plan, Vec<usize>)> {
-        let mut plans: Vec<(Plan, Vec<usize>)> = Vec::new();
-        let mut last = None;
-        for (row, key) in keys.enumerate() {
-            let at = match last {
-                Some((view, at)) if view == key.view() => at,
-                _ => {
-                    let plan = self.watch.plan(known, key.view());
-                    plans.iter().position(|(other, _)| *other == plan).unwrap_or_else(|| {
-                        plans.push((plan, Vec::new()));
-                        plans.len() - 1
-                    })
-                }
-            };
-            last = Some((key.view(), at));
-            plans[at].1.push(row);
-        }
-        plans
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut plan_of = by_view(|view| {
+            let plan = self.watch.plan(known, view);
+            plans.iter().position(|other| *other == plan).unwrap_or_else(|| {
+                plans.push(plan);
+                plans.len() - 1
+            })
+        });
+        let at: Vec<usize> = keys.map(&mut plan_of).collect();
+        drop(plan_of);
+        let rows = by_place(&at, plans.len(), |at| *at);
+        plans.into_iter().zip(rows).collect()
     }
 
     async fn get_by(
@@ -192,10 +187,6 @@ fn is_hidden(record: &VersionedRecord) -> bool {
     RecordHeader::parse(&record.bytes).is_ok_and(|header| is_grave(&header))
 }
 
-fn lost() -> Error {
-    Error::new(ErrorKind::Internal, "a row was lost sight of; report it").with_in_doubt(true)
-}
-
 /// How long a purge may wait until writes are no longer held.
 const PURGE_WAITS: Duration = Duration::from_secs(60);
 
@@ -219,7 +210,7 @@ impl OnlineStoreBackend for Mirrored {
             let answers = self.get_by(&plan, &pick(keys, &rows), call).await;
             (rows, answers)
         });
-        in_order(keys.len(), join_all(parts).await, || Err(lost()))
+        in_order(keys.len(), join_all(parts).await, &unanswered().with_in_doubt(true))
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
@@ -238,7 +229,7 @@ impl OnlineStoreBackend for Mirrored {
             let (known, puts) = (&known, pick(&puts, &rows));
             async move { (rows, self.put_by(&plan, known, puts, call).await) }
         });
-        in_order(puts.len(), join_all(parts).await, || Err(lost()))
+        in_order(puts.len(), join_all(parts).await, &unanswered().with_in_doubt(true))
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
@@ -254,7 +245,7 @@ impl OnlineStoreBackend for Mirrored {
             let answers = self.delete_by(&plan, known, &pick(keys, &rows), call).await;
             (rows, answers)
         });
-        in_order(keys.len(), join_all(parts).await, || Err(lost()))
+        in_order(keys.len(), join_all(parts).await, &unanswered().with_in_doubt(true))
     }
 
     /// Each record is given by the store that reads of it go to.

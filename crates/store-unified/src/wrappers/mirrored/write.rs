@@ -9,11 +9,11 @@ use feature_core::{
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::{Mirrored, lost};
+use super::Mirrored;
 use crate::migration::{Known, Plan};
 use crate::wrappers::foreign::{self, foreign};
-use crate::wrappers::rows::pick;
-use crate::wrappers::settle::{Link, Task, counted, settle};
+use crate::wrappers::rows::{counted, pick, unanswered};
+use crate::wrappers::settle::{Link, Task, settle};
 
 /// A store that is written too.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,8 @@ impl Mirrored {
             }
             self.miss(*target, missed);
         }
-        answers.into_iter().map(|row| row.unwrap_or_else(|| Err(lost()))).collect()
+        let lost = || Err(unanswered().with_in_doubt(true));
+        answers.into_iter().map(|row| row.unwrap_or_else(lost)).collect()
     }
 
     fn miss(&self, target: Target, rows: usize) {

@@ -8,6 +8,7 @@ mod exit;
 mod feature_rows;
 mod ingest;
 mod output;
+mod progress;
 mod settings;
 mod stores;
 mod text;

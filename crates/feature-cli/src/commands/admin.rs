@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use feature_core::{
     Clock, OnlineStore, OnlineStoreBackend, PurgeProgress, Record, RecordHeader, SYSTEM_TENANT, Scope,
     SystemClock,
 };
 use futures::StreamExt;
-use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::Open;
 use crate::cli::{CheckArgs, PurgeArgs};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
+use crate::progress::shown;
 use crate::stores;
 
 pub(super) async fn purge(open: &Open, args: PurgeArgs, output: &mut Output) -> Result<Exit> {
@@ -38,21 +37,8 @@ pub(super) async fn purge(open: &Open, args: PurgeArgs, output: &mut Output) -> 
     }
     let store = OnlineStore::new(Arc::clone(open.backend()));
     let progress = PurgeProgress::default();
-    let spinner = ProgressBar::new_spinner();
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let report = {
-        let purge = store.purge_with_progress(&scope, &progress);
-        let mut ticks = tokio::time::interval(Duration::from_millis(200));
-        tokio::pin!(purge);
-        loop {
-            tokio::select! {
-                report = &mut purge => break report,
-                _ = ticks.tick() => spinner.set_message(format!("{} records removed", progress.removed())),
-            }
-        }
-    };
-    spinner.finish_and_clear();
-    let report = report?;
+    let message = || format!("{} records removed", progress.removed());
+    let report = shown(message, store.purge_with_progress(&scope, &progress)).await?;
     output.record(&[("removed", json!(report.removed))])?;
     Ok(Exit::Done)
 }

@@ -1,9 +1,6 @@
 //! `migrate`: move records from one store to another while they are written and read.
 
-use std::time::Duration;
-
 use feature_core::Scope;
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use store_unified::{Comparison, MigrationProgress, MigrationStatus, StartOptions};
 
@@ -11,6 +8,7 @@ use super::Open;
 use crate::cli::{MigrateCommand, Moved};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
+use crate::progress::shown;
 
 pub(super) async fn run(open: &Open, command: MigrateCommand, output: &mut Output) -> Result<Exit> {
     let Open::Described(store, _) = open else {
@@ -18,48 +16,41 @@ pub(super) async fn run(open: &Open, command: MigrateCommand, output: &mut Outpu
         return Err(Failure::Usage(message.to_owned()));
     };
     let migrations = store.migrations();
-    let progress = MigrationProgress::default();
-    let bar = Bar::over(&progress);
-    let exit = match command {
-        MigrateCommand::Status => {
-            let all = migrations.status().await?;
-            drop(bar);
-            show(&all, output)?;
-            Exit::Done
-        }
+    let progress = &MigrationProgress::default();
+    let message = || {
+        format!(
+            "{}: {} records, {} copied, {} failed, {} differ",
+            progress.step().text(),
+            progress.looked_at(),
+            progress.copied(),
+            progress.failed(),
+            progress.differing()
+        )
+    };
+    let status = match command {
+        MigrateCommand::Status => migrations.status().await?,
         MigrateCommand::Start { moved, to, purge_target, rows_per_second } => {
             let options = StartOptions { purge_target, rows_per_second };
-            let status = migrations.start(&scope(&moved)?, &to, options, &progress).await;
-            drop(bar);
-            show(&[status?], output)?;
-            Exit::Done
+            vec![shown(message, migrations.start(&scope(&moved)?, &to, options, progress)).await?]
         }
         MigrateCommand::Verify { moved, repair } => {
-            let comparison = migrations.verify(&scope(&moved)?, repair, &progress).await;
-            drop(bar);
-            compared(&comparison?, output)?
+            let comparison = shown(message, migrations.verify(&scope(&moved)?, repair, progress)).await?;
+            return compared(&comparison, output);
         }
         MigrateCommand::Cutover { moved, force } => {
-            let status = migrations.cutover(&scope(&moved)?, force, &progress).await;
-            drop(bar);
-            show(&[status?], output)?;
-            Exit::Done
+            vec![shown(message, migrations.cutover(&scope(&moved)?, force, progress)).await?]
         }
         MigrateCommand::Finish { moved, force } => {
-            let status = migrations.finish(&scope(&moved)?, force, &progress).await;
-            drop(bar);
-            show(&[status?], output)?;
-            Exit::Done
+            vec![shown(message, migrations.finish(&scope(&moved)?, force, progress)).await?]
         }
         MigrateCommand::Abort { moved, purge_target } => {
-            let ended = migrations.abort(&scope(&moved)?, purge_target, &progress).await;
-            drop(bar);
-            ended?;
+            shown(message, migrations.abort(&scope(&moved)?, purge_target, progress)).await?;
             output.record(&[("ended", json!(true)), ("purged", json!(purge_target))])?;
-            Exit::Done
+            return Ok(Exit::Done);
         }
     };
-    Ok(exit)
+    show(&status, output)?;
+    Ok(Exit::Done)
 }
 
 fn scope(moved: &Moved) -> Result<Scope> {
@@ -117,40 +108,4 @@ fn compared(comparison: &Comparison, output: &mut Output) -> Result<Exit> {
         ("differing", json!(counts.differing)),
     ])?;
     Ok(if counts.differing == 0 { Exit::Done } else { Exit::Partly })
-}
-
-/// Shows how far a command has come, until it is dropped.
-struct Bar {
-    spinner: ProgressBar,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Bar {
-    fn over(progress: &MigrationProgress) -> Self {
-        let spinner = ProgressBar::new_spinner();
-        spinner.enable_steady_tick(Duration::from_millis(100));
-        let (shown, progress) = (spinner.clone(), progress.clone());
-        let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_millis(200));
-            loop {
-                ticks.tick().await;
-                shown.set_message(format!(
-                    "{}: {} records, {} copied, {} failed, {} differ",
-                    progress.step().text(),
-                    progress.looked_at(),
-                    progress.copied(),
-                    progress.failed(),
-                    progress.differing()
-                ));
-            }
-        });
-        Self { spinner, task }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.spinner.finish_and_clear();
-    }
 }

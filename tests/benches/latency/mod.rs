@@ -1,19 +1,23 @@
 //! Latencies, with and without what is to help.
 
+mod crowded;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use feature_core::{EntityKey, ErrorKind, FeatureWrite, OnlineStore, OnlineStoreBackend};
+use feature_core::{EntityKey, FeatureWrite, OnlineStore, OnlineStoreBackend};
 use futures::future::join_all;
 use store_embedded::EmbeddedOnlineStore;
 use store_redis::RedisOnlineStore;
 use store_testkit::servers::{RedisOptions, Server};
 use store_testkit::{Fault, FaultyBackend, Operation};
 use store_unified::{
-    CircuitSettings, Destination, FallbackSettings, FeatureRequest, HedgeSettings, MirrorSettings, Quota,
-    Registry, StoreRule, TenantRule, UnifiedFeatureStore,
+    CircuitSettings, Destination, FallbackSettings, FeatureRequest, HedgeSettings, MirrorSettings, Registry,
+    StoreRule, UnifiedFeatureStore,
 };
+
+pub(crate) use crowded::crowded;
 
 type Outcome = Result<(), String>;
 
@@ -184,88 +188,4 @@ pub(crate) async fn stopped(quick: bool) -> Outcome {
         None => println!("stopped: reads had not come back to the first store after 10 s"),
     }
     Ok(())
-}
-
-/// A tenant reads one record at a time, alone and beside another tenant at its quota and at ten times that.
-pub(crate) async fn crowded(quick: bool) -> Outcome {
-    let server = Server::start_redis(&RedisOptions::default()).await?;
-    for batch in [10, 100] {
-        // A hundred calls a second.
-        let rows_per_s = u32::try_from(batch * 100).ok().and_then(|rate| rate.try_into().ok());
-        let quota = Quota { rows_per_s, burst: Duration::from_millis(100), ..Quota::default() };
-        let noisy = TenantRule { tenant: "noisy".parse().map_err(text)?, class: "default".to_owned(), quota };
-        let store = UnifiedFeatureStore::builder()
-            .store(StoreRule::new("main", redis(&server).await?))
-            .tenants(noisy)
-            .build()
-            .map_err(text)?;
-        let keys: Arc<[EntityKey]> = keys(1_000).into();
-        for tenant in ["quiet", "noisy"] {
-            // Less than the quota at a time; the first rows will do.
-            let report = store.batch_write(tenant, VIEW, writes(&keys[..10])).await;
-            report.and_then(feature_core::WriteReport::into_result).map_err(text)?;
-        }
-        let round = Duration::from_secs(if quick { 1 } else { 4 });
-        let mut latencies: [Vec<Duration>; 3] = Default::default();
-        let (mut sent, mut refused) = (0, 0);
-        for number in 0..if quick { 6 } else { 18 } {
-            let until = Instant::now() + round;
-            let noise = (number % 3 > 0).then(|| {
-                let every = Duration::from_millis(if number % 3 == 1 { 10 } else { 1 });
-                tokio::spawn(make_noise(store.clone(), Arc::clone(&keys), batch, every, until))
-            });
-            let quiet = tokio::spawn(read_quietly(store.clone(), Arc::clone(&keys), until));
-            latencies[number % 3].extend(quiet.await.map_err(text)?);
-            if let Some(noise) = noise {
-                let (rows, throttled) = noise.await.map_err(text)?;
-                if number % 3 == 2 {
-                    (sent, refused) = (sent + rows, refused + throttled);
-                }
-            }
-        }
-        let [alone, at_quota, beyond] = latencies.map(|took| Latencies::of(took).slowest(10));
-        println!(
-            "crowded: p99 of single reads {alone:.0?} alone, {at_quota:.0?} beside a tenant at its quota of {} rows/s \
-             in batches of {batch}, {beyond:.0?} beside it at ten times that ({:+.0} % against alone, aim: less than \
-             20 %; {:.0} % of {sent} rows refused)",
-            batch * 100,
-            (beyond.as_secs_f64() / alone.as_secs_f64() - 1.0) * 100.0,
-            refused as f64 * 100.0 / sent as f64,
-        );
-    }
-    Ok(())
-}
-
-async fn read_quietly(store: UnifiedFeatureStore, keys: Arc<[EntityKey]>, until: Instant) -> Vec<Duration> {
-    let mut took = Vec::new();
-    while Instant::now() < until {
-        let began = Instant::now();
-        assert!(store.read_features("quiet", VIEW, &keys[fastrand::usize(..10)], None).await.is_ok());
-        took.push(began.elapsed());
-        tokio::time::sleep(Duration::from_micros(500)).await;
-    }
-    took
-}
-
-/// How many rows it has sent, and how many were refused.
-async fn make_noise(
-    store: UnifiedFeatureStore,
-    keys: Arc<[EntityKey]>,
-    batch: usize,
-    every: Duration,
-    until: Instant,
-) -> (usize, usize) {
-    let (mut sent, mut refused) = (0, 0);
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    while Instant::now() < until {
-        ticks.tick().await;
-        let rows = store.batch_read("noisy", VIEW, &keys[..batch], None).await.unwrap_or_default();
-        let throttled = |row: &Result<_, feature_core::Error>| {
-            row.as_ref().is_err_and(|error| error.kind() == ErrorKind::Throttled)
-        };
-        sent += rows.len();
-        refused += rows.iter().filter(|row| throttled(row)).count();
-    }
-    (sent, refused)
 }

@@ -134,7 +134,20 @@ pub(crate) struct Node {
 
 /// A place for one connection.
 #[derive(Default)]
-struct Link(Mutex<State>);
+struct Link {
+    state: Mutex<State>,
+    /// Commands that have not been answered.
+    under_way: AtomicUsize,
+}
+
+/// Commands of a call that is under way, until it is dropped.
+struct UnderWay<'a>(&'a Link, usize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
 
 enum State {
     Closed {
@@ -162,7 +175,17 @@ struct Connection {
 
 impl Link {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, commands: usize) -> UnderWay<'_> {
+        self.under_way.fetch_add(commands, Ordering::Relaxed);
+        UnderWay(self, commands)
+    }
+
+    /// Whether a call would fail at once, since no connection could be made just now.
+    fn is_failing(&self) -> bool {
+        matches!(&*self.state(), State::Closed { failed: Some((_, until)) } if Instant::now() < *until)
     }
 
     /// The connection, made if there is none. It goes on being made when the caller gives up, so that
@@ -272,10 +295,21 @@ impl Node {
         self.links[0].connection(self).await.map(drop)
     }
 
+    /// The connection with the fewest commands under way, so that a small call does not wait behind a large
+    /// one; by turns where that is the same. One that fails at once has none under way, and comes last.
+    fn link(&self) -> &Arc<Link> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let by_turns = (first..first + self.links.len()).map(|turn| &self.links[turn % self.links.len()]);
+        by_turns
+            .min_by_key(|link| (link.is_failing(), link.under_way.load(Ordering::Relaxed)))
+            .unwrap_or(&self.links[0])
+    }
+
     /// Sends commands together and waits for the reply to each until the deadline. Error replies are
     /// among the values.
     pub(crate) async fn send(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
-        let link = &self.links[self.next.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let link = self.link();
+        let _under_way = link.begin(commands.len());
         let out_of_time = |in_doubt| Failure {
             in_doubt,
             ..Failure::new(
@@ -347,5 +381,44 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Node({})", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(connections: usize) -> Arc<Node> {
+        let config = RedisConfig { connections, ..RedisConfig::default() };
+        Node::new(&Arc::new(Dialer::new(config).unwrap()), "localhost", 1, Role::Primary)
+    }
+
+    #[test]
+    fn a_small_call_does_not_wait_behind_a_large_one() {
+        let node = node(3);
+        let _large = node.link().begin(100);
+        let _others: Vec<_> = (0..198).map(|_| node.link().begin(1)).collect();
+        let under_way = |link: &Arc<Link>| link.under_way.load(Ordering::Relaxed);
+        assert!(node.links.iter().all(|link| (99..=100).contains(&under_way(link))));
+    }
+
+    #[test]
+    fn idle_connections_take_turns_and_a_failing_one_is_passed_over() {
+        let node = node(3);
+        let places = |calls: usize| -> Vec<usize> {
+            let place = |link| node.links.iter().position(|own| Arc::ptr_eq(own, link)).unwrap();
+            (0..calls).map(|_| place(node.link())).collect()
+        };
+        assert_eq!(places(6), [0, 1, 2, 0, 1, 2]);
+        let failed = |until| {
+            let failure = Failure::new(ErrorKind::Unavailable, "refused", Next::Locate);
+            State::Closed { failed: Some((failure, until)) }
+        };
+        let now = Instant::now();
+        *node.links[1].state() = failed(now + Duration::from_secs(3600));
+        assert!(!places(9).contains(&1));
+        // Then it is tried again.
+        *node.links[1].state() = failed(now);
+        assert!(places(3).contains(&1));
     }
 }

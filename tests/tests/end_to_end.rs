@@ -263,8 +263,19 @@ async fn the_small_tenant_has_a_quota(world: &World, store: &UnifiedFeatureStore
     assert!(outcomes().any(Result::is_ok), "{reports:?}");
 }
 
+/// A process that starts while the first store is down.
+fn the_program_starts_without_redis(world: &mut World) {
+    let there = std::mem::replace(&mut world.redis, "redis://127.0.0.1:1".to_owned());
+    let get = "get --service fraud --tenant {a} customer_id=1|device_id=d|country=DE";
+    let (code, _, said) = world.run(get);
+    assert!(code == 1 && said.contains("127.0.0.1:1"), "{code}: {said}");
+    world.redis += "?connect_lazily=true";
+    assert_eq!(world.objects(get)[0]["features"]["orders"], 10, "from the fallback");
+    world.redis = there;
+}
+
 async fn story(redis: &str) {
-    let world = World::new(redis);
+    let mut world = World::new(redis);
     the_program_writes(&world);
     each_store_has_its_own(&world);
     the_program_serves_the_service(&world);
@@ -285,6 +296,7 @@ async fn story(redis: &str) {
 
     let got = world.objects("get --tenant {a} --view devices device_id=new");
     assert_eq!(got[0]["features"]["logins"], 1, "what the library writes the program reads");
+    the_program_starts_without_redis(&mut world);
     world.objects("purge --tenant {a} --yes");
     let file = format!("embedded:{}", world.folder.path().join("local.redb").display());
     assert_eq!((records(&world, redis, "{a}"), records(&world, &file, "{a}")), (0, 0), "everywhere");

@@ -12,6 +12,7 @@ use feature_core::{
 };
 use futures::stream::BoxStream;
 
+use crate::absence::Absence;
 use crate::batch::{Sender, all};
 use crate::config::AerospikeConfig;
 use crate::connect::Connection;
@@ -39,7 +40,8 @@ pub(crate) struct Shared {
     pub(crate) config: AerospikeConfig,
     pub(crate) keys: Keys,
     filters: Filters,
-    facts: Facts,
+    facts: Option<Facts>,
+    pub(crate) absence: Absence,
     closed: AtomicBool,
 }
 
@@ -58,26 +60,34 @@ impl AerospikeOnlineStore {
         Self::connect(AerospikeConfig::from_url(&StoreUrl::parse(url)?)?).await
     }
 
-    /// Connects to a cluster. Takes no longer than the settings' connect timeout.
+    /// Connects to a cluster. Takes no longer than the settings' connect timeout, or five times that if no
+    /// server need be reached.
     ///
     /// # Errors
     /// `InvalidArgument` for impossible settings; `Unavailable` when no server can be reached in time;
     /// `NotConfigured` when the namespace does not exist; `Unauthenticated` and `PermissionDenied`.
     pub async fn connect(config: AerospikeConfig) -> Result<Self> {
         let (client, facts) = connect::connect(&config).await?;
+        let (facts, why) = facts.map_or_else(|why| (None, Some(why)), |facts| (Some(facts), None));
+        let (is_absent, absence) = (why.is_some(), Absence::new(why));
         let keys = Keys::new(&config.namespace, &config.layout);
         let filters = Filters::new()?;
-        Ok(Self(Arc::new(Shared { client, config, keys, filters, facts, closed: AtomicBool::new(false) })))
+        let closed = AtomicBool::new(false);
+        let shared = Arc::new(Shared { client, config, keys, filters, facts, absence, closed });
+        if is_absent {
+            tokio::spawn(Absence::end(Arc::downgrade(&shared)));
+        }
+        Ok(Self(shared))
     }
 }
 
 impl Shared {
     pub(crate) fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+        if self.is_closed() { Err(closed()) } else { self.absence.is_over() }
     }
 
-    pub(crate) fn facts(&self) -> Facts {
-        self.facts
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn sender(&self, call: CallContext) -> Sender<'_> {
@@ -89,12 +99,12 @@ impl Shared {
 impl OnlineStoreBackend for AerospikeOnlineStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
-        capabilities.max_record_bytes = Some(self.0.facts().max_record_bytes());
+        capabilities.max_record_bytes = self.0.facts.map(Facts::max_record_bytes);
         capabilities.max_key_bytes = Some(MAX_KEY_BYTES);
         capabilities.max_ttl = Some(MAX_TTL);
         capabilities.max_batch_rows = Some(self.0.config.batch_rows);
         capabilities.reclaim_granularity = Duration::from_secs(1);
-        capabilities.durable = self.0.facts().durable();
+        capabilities.durable = self.0.facts.is_some_and(Facts::durable);
         capabilities
     }
 

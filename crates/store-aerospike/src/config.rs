@@ -74,6 +74,9 @@ pub struct AerospikeConfig {
     pub tls: Option<TlsConfig>,
     /// Into which sets records go. Default one for each view of each tenant.
     pub layout: SetLayout,
+    /// Whether the store opens though no server can be reached; calls then fail until one can, and fallbacks
+    /// serve. Default false.
+    pub connect_lazily: bool,
     /// How long connecting may take. Default 5 s.
     pub connect_timeout: Duration,
     /// How long to wait for one answer of a server before it is asked, or another one, again. Default 1 s.
@@ -107,6 +110,7 @@ impl Default for AerospikeConfig {
             auth: Auth::default(),
             tls: None,
             layout: SetLayout::default(),
+            connect_lazily: false,
             connect_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(1),
             max_retries: 8,
@@ -133,6 +137,7 @@ impl AerospikeConfig {
     /// |---|---|
     /// | `layout` | `per_view` (default) or `single` |
     /// | `set` | with `layout=single`, the set's name; default `features` |
+    /// | `connect_lazily` | default `false` |
     /// | `connect_timeout`, `socket_timeout` | default `5s`, `1s` |
     /// | `max_retries` | default 8 |
     /// | `min_connections`, `max_connections` | to each server; default 8, 128 |
@@ -188,6 +193,7 @@ impl AerospikeConfig {
                 }
                 (Some(other), _) => return Err(unknown("layout", other, "per_view, single")),
             },
+            connect_lazily: params.take("connect_lazily")?.unwrap_or(defaults.connect_lazily),
             connect_timeout: params.take_duration("connect_timeout")?.unwrap_or(defaults.connect_timeout),
             socket_timeout: params.take_duration("socket_timeout")?.unwrap_or(defaults.socket_timeout),
             max_retries: params.take("max_retries")?.unwrap_or(defaults.max_retries),
@@ -348,9 +354,10 @@ mod tests {
                 },
             ),
             (
-                "aerospike://h?connect_timeout=1s&socket_timeout=50ms&max_retries=0&min_connections=0\
+                "aerospike://h?connect_lazily=true&connect_timeout=1s&socket_timeout=50ms&max_retries=0&min_connections=0\
                  &max_connections=9&batch_rows=7&alternate_addresses=true&durable_delete=true",
                 AerospikeConfig {
+                    connect_lazily: true,
                     connect_timeout: Duration::from_secs(1),
                     socket_timeout: Duration::from_millis(50),
                     max_retries: 0,

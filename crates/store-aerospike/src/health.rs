@@ -157,7 +157,7 @@ fn health(shared: &Shared, answers: &[Vec<String>]) -> Health {
     fact("nsup_period_seconds", least(&accounts, "nsup-period").to_string());
     fact("max_record_size_bytes", least(&accounts, "max-record-size").to_string());
     fact("batch_max_requests", limit.map_or("unlimited".to_owned(), |limit| limit.to_string()));
-    fact("durable", shared.facts().durable().to_string());
+    fact("durable", accounts.iter().all(Account::is_durable).to_string());
 
     let mut warn = |text: String| health.warnings.push(text);
     if any("stop_writes") || any("clock_skew_stop_writes") {

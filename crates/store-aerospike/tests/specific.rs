@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn main() -> ExitCode {
     ServerTests::new("aerospike", "asd")
         .test("connecting_is_bounded_in_time_and_says_what_is_wrong", connecting)
+        .test("a_store_that_connects_lazily_opens_before_its_server", opened_before_its_server)
         .test("an_unknown_namespace_is_refused_with_those_there_are", an_unknown_namespace)
         .test("a_dropped_store_gives_its_connections_back", a_dropped_store)
         .test("a_check_reports_what_an_operator_should_know", a_check)
@@ -88,13 +89,40 @@ async fn connecting() -> TestResult {
         ("no-such-host.invalid".to_owned(), 3000),
     ];
     for (name, port) in hosts {
-        let config = AerospikeConfig { connect_timeout: timeout, ..AerospikeConfig::host(&name, port) };
+        let mut config = AerospikeConfig { connect_timeout: timeout, ..AerospikeConfig::host(&name, port) };
         let start = Instant::now();
-        let error = AerospikeOnlineStore::connect(config).await.expect_err("there is no server");
+        let error = AerospikeOnlineStore::connect(config.clone()).await.expect_err("there is no server");
         holds(start.elapsed() < timeout + Duration::from_secs(3), || format!("{name}:{port} took too long"))?;
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         assert!(error.is_retryable() && error.message().contains(&format!("{name}:{port}")), "{error}");
+        config.connect_lazily = true;
+        let start = Instant::now();
+        AerospikeOnlineStore::connect(config).await?;
+        holds(start.elapsed() < timeout * 5 + Duration::from_secs(3), || {
+            format!("{name}:{port} took too long")
+        })?;
     }
+    Ok(())
+}
+
+async fn opened_before_its_server() -> TestResult {
+    let server = server().await?;
+    server.kill().await?;
+    let mut config = AerospikeConfig { connect_timeout: Duration::from_secs(1), ..config(server.url())? };
+    let error = AerospikeOnlineStore::connect(config.clone()).await.expect_err("there is no server");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    config.connect_lazily = true;
+    let start = Instant::now();
+    let store = OnlineStore::new(Arc::new(AerospikeOnlineStore::connect(config).await?));
+    holds(start.elapsed() < Duration::from_secs(5), || "opening took too long".to_owned())?;
+    let error = write(&store, 1, Ttl::Never).await.expect_err("there is no server");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    server.restart().await?;
+    while let Err(error) = write(&store, 1, Ttl::Never).await {
+        holds(error.is_retryable() && start.elapsed() < PATIENCE, || error.to_string())?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(store.read_features(TENANT, VIEW, &entity(1), None).await?.is_some());
     Ok(())
 }
 

@@ -40,10 +40,13 @@ impl RedisOnlineStore {
     /// a wrong password or certificate; `NotConfigured` for a server that is no cluster, lacks the database,
     /// or a Sentinel that does not know the service.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
-        let timeout = config.connect_timeout;
+        let (lazily, timeout) = (config.connect_lazily, config.connect_timeout);
         let router = Arc::new(Router::new(config)?);
         // Where one server names another, both have to be reached.
-        router.learn(Instant::now() + timeout * 2).await.map_err(|failure| failure.error)?;
+        match router.learn(Instant::now() + timeout * 2).await {
+            Err(failure) if !(lazily && failure.error.is_retryable()) => return Err(failure.error),
+            _ => {}
+        }
         Ok(Self { router, closed: AtomicBool::new(false) })
     }
 

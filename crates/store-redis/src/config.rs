@@ -46,6 +46,9 @@ pub struct RedisConfig {
     pub sentinel: Option<SentinelConfig>,
     /// When set, connections are encrypted.
     pub tls: Option<TlsConfig>,
+    /// Whether the store opens though no server can be reached; calls then fail until one can, and fallbacks
+    /// serve. Default false.
+    pub connect_lazily: bool,
     /// How long making a connection may take, its login included. Default 1 s.
     pub connect_timeout: Duration,
     /// For how long a connection may leave requests unanswered before it is given up and made anew; a
@@ -103,6 +106,7 @@ impl Default for RedisConfig {
             cluster_mode: false,
             sentinel: None,
             tls: None,
+            connect_lazily: false,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(2),
             connections: 2,
@@ -132,7 +136,7 @@ impl RedisConfig {
     /// | `tls_ca`, `tls_cert`, `tls_key` | PEM files; each implies `tls=true` |
     /// | `connect_timeout`, `response_timeout` | durations, such as `500ms` |
     /// | `connections`, `batch_chunk`, `batch_chunk_bytes`, `max_retries` | numbers |
-    /// | `replica_reads`, `source_of_truth` | `true` or `false` |
+    /// | `connect_lazily`, `replica_reads`, `source_of_truth` | `true` or `false` |
     ///
     /// # Errors
     /// `InvalidArgument` for another scheme, and unknown, contradictory or impossible settings.
@@ -177,6 +181,7 @@ impl RedisConfig {
             cluster_mode: cluster_mode.unwrap_or(cluster_scheme),
             sentinel,
             tls,
+            connect_lazily: params.take("connect_lazily")?.unwrap_or(defaults.connect_lazily),
             connect_timeout: params.take_duration("connect_timeout")?.unwrap_or(defaults.connect_timeout),
             response_timeout: params.take_duration("response_timeout")?.unwrap_or(defaults.response_timeout),
             connections: or(params.take("connections")?, defaults.connections),
@@ -305,7 +310,7 @@ mod tests {
         let config = parse(
             "redis-sentinel://a:1,b/3?username=u&password=p&key_prefix=x:&service_name=main\
              &sentinel_username=su&sentinel_password=sp&tls=true&tls_ca=ca.pem&tls_cert=c.pem&tls_key=k.pem\
-             &connect_timeout=1ms&response_timeout=2ms&connections=3&batch_chunk=4&batch_chunk_bytes=5\
+             &connect_lazily=true&connect_timeout=1ms&response_timeout=2ms&connections=3&batch_chunk=4&batch_chunk_bytes=5\
              &max_retries=6&replica_reads=true&source_of_truth=true",
         );
         let sentinel = SentinelConfig {
@@ -329,6 +334,7 @@ mod tests {
             cluster_mode: false,
             sentinel: Some(sentinel),
             tls: Some(tls),
+            connect_lazily: true,
             connect_timeout: Duration::from_millis(1),
             response_timeout: Duration::from_millis(2),
             connections: 3,

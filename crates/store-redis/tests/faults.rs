@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{VIEW, entity, open, read, write};
 use feature_core::{ErrorKind, OnlineStore};
-use harm::{RECOVERY, SLACK};
+use harm::{RECOVERY, SLACK, opens_lazily};
 use store_testkit::load::{Load, LoadPlan, LoadReport};
 use store_testkit::servers::{RedisOptions, Server};
 use store_testkit::{Proxy, ServerTests, TestFailure};
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         .test("a_wrong_password_is_said_at_once_and_a_changed_one_later", password)
         .test("a_user_without_the_right_to_scripts_reads_and_is_told_what_to_grant", no_script_rights)
         .test("a_key_of_another_type_is_an_error_of_its_row_alone", wrong_type)
+        .test("a_store_that_connects_lazily_opens_before_its_server", opened_before_its_server)
         .run()
 }
 
@@ -64,6 +65,13 @@ async fn killed() -> Outcome {
     load.wait_for_success(RECOVERY).await?;
     sound(load, &store).await?;
     Ok(())
+}
+
+async fn opened_before_its_server() -> Outcome {
+    let server = durable().await?;
+    write(&open(server.url()).await?, 1, 7).await?;
+    server.kill().await?;
+    Ok(opens_lazily(server.url(), async || server.restart().await).await?)
 }
 
 async fn paused() -> Outcome {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{open, write};
 use feature_core::{ErrorKind, OnlineStore, Scope};
 use futures::StreamExt;
-use harm::{RECOVERY, SLACK};
+use harm::{RECOVERY, SLACK, opens_lazily};
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::{RedisCluster, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         .test("replica_reads_reach_replicas_and_fall_back_to_primaries", replica_reads)
         .test("a_scan_says_when_slots_moved_under_it", scan_beside_a_migration)
         .test("a_server_that_is_no_cluster_is_said_to_be_none", no_cluster)
+        .test("a_store_that_connects_lazily_opens_before_its_cluster", opened_before_its_cluster)
         .run()
 }
 
@@ -249,6 +250,24 @@ async fn no_cluster() -> Outcome {
     if error.kind() != ErrorKind::NotConfigured || !error.message().contains("cluster_mode") {
         return Err(format!("not the error of a node addressed as a server: {error:?}").into());
     }
+    cluster.stop().await;
+    Ok(())
+}
+
+async fn opened_before_its_cluster() -> Outcome {
+    let options = RedisOptions { appendonly: true, ..RedisOptions::default() };
+    let cluster = RedisCluster::start_with(3, 0, &options).await?;
+    write(&open(&cluster.url()).await?, 1, 7).await?;
+    for node in cluster.nodes() {
+        node.kill().await?;
+    }
+    let start = async || {
+        for node in cluster.nodes() {
+            node.restart().await?;
+        }
+        Ok(())
+    };
+    opens_lazily(&cluster.url(), start).await?;
     cluster.stop().await;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use common::{open, read, write};
 use feature_core::ErrorKind;
-use harm::RECOVERY;
+use harm::{RECOVERY, opens_lazily};
 use store_testkit::load::{Load, LoadPlan};
 use store_testkit::servers::RedisSentinel;
 use store_testkit::{ServerTests, TestFailure};
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         .test("a_sentinel_that_is_gone_is_done_without", sentinel_gone)
         .test("a_service_that_no_sentinel_knows_is_said_so", unknown_service)
         .test("replica_reads_reach_replicas", replica_reads)
+        .test("a_store_that_connects_lazily_opens_before_its_sentinels", opened_before_its_sentinels)
         .run()
 }
 
@@ -104,4 +105,21 @@ async fn replica_reads() -> Outcome {
         true => Err("the primary was read".into()),
         false => Ok(()),
     }
+}
+
+async fn opened_before_its_sentinels() -> Outcome {
+    let sentinel = RedisSentinel::start().await?;
+    write(&open(&url(&sentinel)).await?, 1, 7).await?;
+    for one in sentinel.sentinels() {
+        one.kill().await?;
+    }
+    let start = async || {
+        for one in sentinel.sentinels() {
+            one.restart().await?;
+        }
+        Ok(())
+    };
+    opens_lazily(&url(&sentinel), start).await?;
+    sentinel.stop().await;
+    Ok(())
 }

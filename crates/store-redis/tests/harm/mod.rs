@@ -2,7 +2,35 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
+use crate::common::{open, read};
+
 /// How long past its deadline a call may last: two cores run the servers, the load and other tests.
 pub(crate) const SLACK: Duration = Duration::from_millis(750);
 /// How long recovery may take.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
+
+/// A store whose server is not there opens only lazily, fails meanwhile, and serves once it has been started.
+pub(crate) async fn opens_lazily(
+    url: &str,
+    start: impl AsyncFnOnce() -> Result<(), String>,
+) -> Result<(), String> {
+    let error = open(url).await.err().ok_or("a store opened without its server")?;
+    let parameters = if url.contains('?') { "&connect_lazily=true" } else { "?connect_lazily=true" };
+    let store = open(&format!("{url}{parameters}")).await.map_err(|e| e.to_string())?;
+    let refused = read(&store, 1).await.err().ok_or("a read without a server gave something")?;
+    if !error.is_retryable() || !refused.is_retryable() {
+        return Err(format!("errors that do not pass: {error}; {refused}"));
+    }
+    start().await?;
+    let began = Instant::now();
+    loop {
+        match read(&store, 1).await {
+            Ok(Some(7)) => return Ok(()),
+            Err(error) if error.is_retryable() && began.elapsed() < RECOVERY => {}
+            found => return Err(format!("{found:?} was read after {:?}", began.elapsed())),
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}

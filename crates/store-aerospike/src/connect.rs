@@ -36,27 +36,22 @@ impl Drop for Connection {
     }
 }
 
-/// Connects, and learns the limits of the namespace; or gives why they are not known, where the settings
-/// put up with that. The servers keep to them all the same.
-pub(crate) async fn connect(config: &AerospikeConfig) -> Result<(Connection, Result<Facts>)> {
+/// Connects, and learns the limits of the namespace.
+pub(crate) async fn connect(config: &AerospikeConfig) -> Result<(Connection, Facts)> {
     config.validate()?;
     let policy = policy(config)?;
     let server_name = config.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
     let host = |(name, port): &(String, u16)| Host::new_tls(name, server_name.unwrap_or_default(), *port);
     let hosts: Vec<Host> = config.hosts.iter().map(host).collect();
     // The client bounds each step, not the whole.
-    // Without a server the client tries four times before it opens.
-    let times = if config.connect_lazily { 5 } else { 1 };
-    let connecting = tokio::time::timeout(config.connect_timeout * times, async {
+    let connecting = tokio::time::timeout(config.connect_timeout, async {
         let client = Client::new(&policy, &hosts).await.map_err(|error| unreachable(config, &error))?;
         let client = Connection(client);
-        match Facts::ask(&client, admin(config), &config.namespace).await {
-            Err(error) if !(config.connect_lazily && error.is_retryable()) => Err(error),
-            facts => Ok((client, facts)),
-        }
+        let facts = Facts::ask(&client, admin(config), &config.namespace).await?;
+        Ok((client, facts))
     });
     connecting.await.unwrap_or_else(|_| {
-        let waited = format_duration(config.connect_timeout * times);
+        let waited = format_duration(config.connect_timeout);
         let message = format!("no connection to {} within {waited}; check host and port", config.name());
         Err(Error::new(ErrorKind::Unavailable, message).with_backend(BACKEND))
     })
@@ -95,7 +90,6 @@ fn policy(config: &AerospikeConfig) -> Result<ClientPolicy> {
     policy.tls_policy = config.tls.as_ref().map(tls).transpose()?;
     policy.timeout = millis(config.socket_timeout);
     policy.connect_timeout = millis(config.connect_timeout);
-    policy.fail_if_not_connected = !config.connect_lazily;
     policy.login_timeout = millis(config.connect_timeout);
     policy.min_conns_per_node = config.min_connections;
     policy.max_conns_per_node = config.max_connections;

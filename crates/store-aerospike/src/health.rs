@@ -97,10 +97,9 @@ impl Facts {
 
 /// The names of the sets that the namespace has.
 pub(crate) async fn sets(shared: &Shared) -> Result<BTreeSet<String>> {
-    shared.open()?;
     let namespace = &shared.config.namespace;
     let command = format!("sets/{namespace}");
-    let answers = ask(&shared.client, connect::admin(&shared.config), namespace, &[&command]).await?;
+    let answers = ask(shared.client()?, connect::admin(&shared.config), namespace, &[&command]).await?;
     Ok(answers.iter().flat_map(|answer| set_names(&answer[0])).map(str::to_owned).collect())
 }
 
@@ -118,7 +117,7 @@ pub(crate) async fn check(shared: &Shared) -> Result<Health> {
         "build",
         "get-config:context=service",
     ];
-    let answers = ask(&shared.client, connect::admin(&shared.config), namespace, &commands).await?;
+    let answers = ask(shared.client()?, connect::admin(&shared.config), namespace, &commands).await?;
     Ok(health(shared, &answers))
 }
 

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod absence;
 mod backend;
 mod batch;
 mod config;
@@ -9,6 +8,7 @@ mod error;
 mod filter;
 mod health;
 mod key;
+mod link;
 mod read;
 mod scan;
 mod value;

@@ -60,7 +60,7 @@ pub(crate) async fn purge(
                 keys.extend(record.key);
             }
         }
-        let sender = shared.sender(CallContext::with_timeout(PATIENCE));
+        let sender = shared.sender(CallContext::with_timeout(PATIENCE))?;
         let deleted = write::delete_keys(&sender, keys.len(), |row| Ok(keys[row].clone())).await;
         let removed = deleted.iter().filter(|row| matches!(row, Ok(true))).count() as u64;
         report.removed += removed;
@@ -97,11 +97,11 @@ fn records_of(shared: Arc<Shared>, set: Set, bins: Bins) -> BoxStream<'static, F
     let set = Arc::new(set);
     let name = set.name.clone();
     let started = stream::once(async move {
-        shared.open()?;
+        let client = shared.client()?;
         let mut policy = QueryPolicy::default();
         policy.base_policy.socket_timeout = millis(shared.config.socket_timeout.max(PATIENCE));
         let statement = Statement::new(shared.keys.namespace(), name, bins);
-        let rows = shared.client.query(&policy, PartitionFilter::all(), statement).await;
+        let rows = client.query(&policy, PartitionFilter::all(), statement).await;
         let namespace = shared.config.namespace.clone();
         match rows {
             Ok(rows) => Ok(Rows { rows: rows.into_stream(), namespace }),

@@ -1,8 +1,9 @@
 //! The store.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use feature_core::{
@@ -29,7 +30,22 @@ pub const MAX_RECORD_BYTES: usize = 64 << 20;
 /// the new primary by themselves. Cheap to share; dropping it closes its connections.
 pub struct RedisOnlineStore {
     router: Arc<Router>,
-    closed: AtomicBool,
+    closed: Arc<AtomicBool>,
+}
+
+/// How often servers are tried that could not be reached when the store was opened.
+const LEARN_EVERY: Duration = Duration::from_millis(500);
+
+/// Learns where everything is as soon as that can be learned, unless the store is dropped or closed. Calls
+/// learn it too, but not those whose time is short.
+async fn learn_later(router: Weak<Router>, closed: Arc<AtomicBool>) {
+    loop {
+        tokio::time::sleep(LEARN_EVERY).await;
+        let Some(router) = router.upgrade().filter(|_| !closed.load(Ordering::Acquire)) else { return };
+        if router.learn(Instant::now() + router.config().connect_timeout * 2).await.is_ok() {
+            return;
+        }
+    }
 }
 
 impl RedisOnlineStore {
@@ -41,13 +57,16 @@ impl RedisOnlineStore {
     /// or a Sentinel that does not know the service.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let (lazily, timeout) = (config.connect_lazily, config.connect_timeout);
-        let router = Arc::new(Router::new(config)?);
+        let (router, closed) = (Arc::new(Router::new(config)?), Arc::new(AtomicBool::new(false)));
         // Where one server names another, both have to be reached.
         match router.learn(Instant::now() + timeout * 2).await {
-            Err(failure) if !(lazily && failure.error.is_retryable()) => return Err(failure.error),
-            _ => {}
+            Ok(()) => {}
+            Err(failure) if lazily && failure.error.is_retryable() => {
+                tokio::spawn(learn_later(Arc::downgrade(&router), Arc::clone(&closed)));
+            }
+            Err(failure) => return Err(failure.error),
         }
-        Ok(Self { router, closed: AtomicBool::new(false) })
+        Ok(Self { router, closed })
     }
 
     /// Connects to the store of this URL; see [`RedisConfig::from_url`].

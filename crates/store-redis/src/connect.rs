@@ -136,11 +136,11 @@ pub(crate) struct Node {
 #[derive(Default)]
 struct Link {
     state: Mutex<State>,
-    /// Commands that have not been answered.
+    /// Rows of the calls that wait for an answer.
     under_way: AtomicUsize,
 }
 
-/// Commands of a call that is under way, until it is dropped.
+/// Rows of a call that is under way, until it is dropped.
 struct UnderWay<'a>(&'a Link, usize);
 
 impl Drop for UnderWay<'_> {
@@ -178,9 +178,9 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, commands: usize) -> UnderWay<'_> {
-        self.under_way.fetch_add(commands, Ordering::Relaxed);
-        UnderWay(self, commands)
+    fn begin(&self, rows: usize) -> UnderWay<'_> {
+        self.under_way.fetch_add(rows, Ordering::Relaxed);
+        UnderWay(self, rows)
     }
 
     /// Whether a call would fail at once, since no connection could be made just now.
@@ -295,7 +295,7 @@ impl Node {
         self.links[0].connection(self).await.map(drop)
     }
 
-    /// The connection with the fewest commands under way, so that a small call does not wait behind a large
+    /// The connection with the fewest rows under way, so that a small call waits less often behind a large
     /// one; by turns where that is the same. One that fails at once has none under way, and comes last.
     fn link(&self) -> &Arc<Link> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
@@ -308,8 +308,18 @@ impl Node {
     /// Sends commands together and waits for the reply to each until the deadline. Error replies are
     /// among the values.
     pub(crate) async fn send(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
+        self.send_rows(commands, commands.len(), deadline).await
+    }
+
+    /// The same, of commands about so many rows.
+    pub(crate) async fn send_rows(
+        &self,
+        commands: &Pipeline,
+        rows: usize,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, Failure> {
         let link = self.link();
-        let _under_way = link.begin(commands.len());
+        let _under_way = link.begin(rows);
         let out_of_time = |in_doubt| Failure {
             in_doubt,
             ..Failure::new(
@@ -394,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_call_does_not_wait_behind_a_large_one() {
+    fn a_small_call_takes_the_connection_without_a_large_one() {
         let node = node(3);
         let _large = node.link().begin(100);
         let _others: Vec<_> = (0..198).map(|_| node.link().begin(1)).collect();

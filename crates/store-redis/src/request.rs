@@ -271,7 +271,7 @@ async fn send<O: Operation>(
             pipeline.add_command(command);
         }
     }
-    let replies = match node.send(&pipeline, deadline).await {
+    let replies = match node.send_rows(&pipeline, rows.len(), deadline).await {
         Ok(replies) => replies,
         Err(failure) => return rows.iter().map(|row| (*row, Err(failure.clone()))).collect(),
     };

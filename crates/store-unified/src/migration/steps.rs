@@ -134,7 +134,7 @@ impl Migrations {
         if entry.phase == Phase::Holding {
             progress.enter(Step::Holding);
             tokio::time::sleep(subject.mirror.watch().settings.hold()).await;
-            subject.enter(&[Phase::Holding], Phase::Finished, "be finished", |_| {}).await?;
+            subject.end_hold().await?;
             entry.phase = Phase::Finished;
         }
         subject.expect(&entry, &[Phase::Finished], "be finished")?;
@@ -238,6 +238,17 @@ impl Subject<'_> {
         })
         .await
         .map(|_| ())
+    }
+
+    /// Has writes go on, to the target alone, if they still wait.
+    async fn end_hold(&self) -> Result<()> {
+        match self.enter(&[Phase::Holding], Phase::Finished, "be finished", |_| {}).await {
+            Err(error) if self.entry().await?.phase == Phase::CutOver => {
+                let message = "writes had to wait for too long and went on: verify, and finish again";
+                Err(Error::new(ErrorKind::Conflict, message).with_retryable(false).with_source(error))
+            }
+            ended => ended,
+        }
     }
 
     /// Waits until every process follows the phase, unless that has been waited for.

@@ -254,6 +254,26 @@ async fn a_hold_that_nobody_ends_is_given_up_by_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_finishes_too_late_is_told_that_writes_went_on() {
+    let (_world, process) = filled(3).await;
+    process.start().await.unwrap();
+    process.verify().await;
+    process.cutover().await.unwrap();
+    process.verify().await;
+    let held = SETTINGS.until_followed() + SETTINGS.hold() / 2;
+    assert!(tokio::time::timeout(held, process.finish()).await.is_err());
+    let write = async { while process.put(1, "f", -1, 100).await.is_err() {} };
+    let finish = async {
+        sleep(SETTINGS.hold() * 5 / 2).await;
+        process.finish().await
+    };
+    let ((), finished) = tokio::join!(write, finish);
+    let error = finished.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Conflict, false), "{error}");
+    assert_eq!(process.phase().await, Some(Phase::CutOver));
+}
+
+#[tokio::test(start_paused = true)]
 async fn writes_wait_while_a_migration_is_finished_and_then_go_on() {
     let (world, process) = filled(3).await;
     let writer = world.slow_process(3, 5);

@@ -93,7 +93,7 @@ fn attempt(program: &str, test: &Run) -> Result<(), TestFailure> {
 fn conclude(backend: &str, outcome: Result<(), TestFailure>) -> Result<Completion, Failed> {
     match outcome {
         Ok(()) => Ok(Completion::Completed),
-        Err(failure) if failure.unavailable && !is_required(backend) => {
+        Err(failure) if failure.unavailable && !is_required(failure.of.unwrap_or(backend)) => {
             Ok(Completion::ignored_with(one_line(&failure.message)))
         }
         Err(failure) => Err(failure.into()),
@@ -106,13 +106,21 @@ pub struct TestFailure {
     message: String,
     place: &'static Location<'static>,
     unavailable: bool,
+    /// The backend that is not available, if it is not the one that is tested.
+    of: Option<&'static str>,
 }
 
 impl TestFailure {
     /// What the test needs cannot be had on this machine: it is ignored, unless its backend is required.
     #[track_caller]
     pub fn unavailable(reason: impl Into<String>) -> Self {
-        Self { message: reason.into(), place: Location::caller(), unavailable: true }
+        Self { message: reason.into(), place: Location::caller(), unavailable: true, of: None }
+    }
+
+    /// The same, of another backend than the one that is tested: the test is ignored unless that is required.
+    #[must_use]
+    pub fn of(self, backend: &'static str) -> Self {
+        Self { of: Some(backend), ..self }
     }
 }
 
@@ -125,7 +133,7 @@ impl Display for TestFailure {
 impl From<String> for TestFailure {
     #[track_caller]
     fn from(message: String) -> Self {
-        Self { message, place: Location::caller(), unavailable: false }
+        Self { message, place: Location::caller(), unavailable: false, of: None }
     }
 }
 
@@ -172,6 +180,9 @@ mod tests {
         );
         let unavailable = || async { Err(TestFailure::unavailable("no\n TLS")) }.boxed();
         assert_eq!(outcome("sh", unavailable), "ignored: no TLS");
+        let other =
+            || async { Err(TestFailure::unavailable("no other").of("no-such-backend-either")) }.boxed();
+        assert_eq!(outcome("sh", other), "ignored: no other");
         let fails = || {
             async {
                 let failed: Result<(), String> = Err("wrong".to_owned());

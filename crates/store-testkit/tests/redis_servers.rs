@@ -214,7 +214,7 @@ async fn tls_is_spoken_with_certificates_of_its_own_authority() -> TestResult {
 }
 
 async fn valkey_is_started_and_controlled_like_redis() -> TestResult {
-    program("valkey-server").map_err(TestFailure::unavailable)?;
+    program("valkey-server").map_err(|why| TestFailure::unavailable(why).of("valkey"))?;
     let server = Server::start(Software::Valkey, Way::Process).await?;
     assert!(server.how().contains("valkey-server"), "{server:?}");
     server.restart().await?;

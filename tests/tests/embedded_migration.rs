@@ -173,10 +173,14 @@ async fn own(settings: &Path, goal: &str) -> Said {
     let online = store.online().with_deadline(DEADLINE);
     // Nothing that was acknowledged to an owner before this one may be lost.
     Acknowledged::read(folder)?.check(&online).await?;
-    let counters = Counters::start(&online, folder, TASKS, RECORDS)?;
-    let own = OwnRecords::start(&online, TASKS as u64);
+    let mut counters = Counters::start(&online, folder, TASKS, RECORDS)?;
+    let mut own = OwnRecords::start(&online, TASKS as u64);
     let mover = Mover { migrations: store.migrations(), scope: Scope::tenant(TENANT).expect("a tenant") };
-    mover.migrate(goal).await?;
+    tokio::select! {
+        moved = mover.migrate(goal) => moved?,
+        why = counters.failure() => return Err(why),
+        why = own.failure() => return Err(why),
+    }
     counters.stop().await?;
     own.stop().await?;
     if goal == Phase::CutOver.name() {

@@ -6,17 +6,18 @@ mod migration;
 mod program;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use feature_core::StoreUrl;
 use migration::{
     Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, fill, open, settings_file,
 };
-use store_testkit::load::{Load, LoadPlan};
+use store_testkit::load::{Load, LoadPlan, LoadReport};
 use store_testkit::servers::{self, AerospikeOptions, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
 use store_unified::{MigrationStatus, Phase, UnifiedFeatureStore};
+use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 type Outcome<T = ()> = Result<T, TestFailure>;
@@ -31,6 +32,8 @@ const KILLS: usize = 10;
 /// How often a copy may be done before it is killed.
 const TOO_LATE: usize = 10;
 const SOON: Duration = Duration::from_secs(20);
+/// How often the source is told how far a copy has come.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 fn main() -> ExitCode {
@@ -43,13 +46,13 @@ fn main() -> ExitCode {
 
 async fn redis_to_redis() -> Outcome {
     let (old, new) = (redis().await?, redis().await?);
-    migrate(old.url(), new.url()).await
+    migrate(&old, &new).await
 }
 
 async fn redis_to_aerospike() -> Outcome {
-    servers::program("asd").map_err(TestFailure::unavailable)?;
+    servers::program("asd").map_err(|why| TestFailure::unavailable(why).of("aerospike"))?;
     let (old, new) = (redis().await?, Server::start_aerospike(&AerospikeOptions::default()).await?);
-    migrate(old.url(), new.url()).await
+    migrate(&old, &new).await
 }
 
 async fn redis() -> Result<Server, String> {
@@ -57,7 +60,8 @@ async fn redis() -> Result<Server, String> {
 }
 
 /// Two stores, and the process that uses them, which is another than the one that migrates.
-struct Migration {
+struct Migration<'a> {
+    source: &'a Server,
     _folder: tempfile::TempDir,
     settings: PathBuf,
     store: UnifiedFeatureStore,
@@ -65,14 +69,15 @@ struct Migration {
     new: Backend,
 }
 
-impl Migration {
-    async fn new(old: &str, new: &str) -> Outcome<Self> {
+impl<'a> Migration<'a> {
+    async fn new(source: &'a Server, target: &Server) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
-        let settings = settings_file(folder.path(), old, new);
+        let settings = settings_file(folder.path(), source.url(), target.url());
         let store = open(&settings).await?;
         fill(store.online(), RECORDS).await?;
-        let (old, new) = (connect(&StoreUrl::parse(old)?).await?, connect(&StoreUrl::parse(new)?).await?);
-        Ok(Self { _folder: folder, settings, store, old, new })
+        let old = connect(&StoreUrl::parse(source.url())?).await?;
+        let new = connect(&StoreUrl::parse(target.url())?).await?;
+        Ok(Self { source, _folder: folder, settings, store, old, new })
     }
 
     /// `fstore migrate`, with these words.
@@ -80,14 +85,13 @@ impl Migration {
         let mut command = Command::new(program::fstore());
         command.arg("--config").arg(&self.settings).arg("migrate").args(words.split_whitespace());
         command.args(["--tenant", TENANT]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
         command
     }
 
     /// Runs it to its end, which must be a good one.
     async fn run(&self, words: &str) -> Result<String, String> {
-        let mut command = self.command(words);
-        let output = tokio::task::spawn_blocking(move || command.output()).await;
-        let output = output.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+        let output = self.command(words).output().await.map_err(|e| e.to_string())?;
         let errors = String::from_utf8_lossy(&output.stderr);
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -121,9 +125,9 @@ impl Migration {
             sleep(LOOK_EVERY).await;
         }
         sleep(within.mul_f64(fastrand::f64())).await;
-        // On Unix this is SIGKILL.
-        let _ = process.kill();
-        let output = process.wait_with_output()?;
+        // On Unix this is SIGKILL. It may have ended before.
+        let _ = process.start_kill();
+        let output = process.wait_with_output().await?;
         let (ended, status) = (output.status, self.status().await?);
         if ended.code().is_some_and(|code| code != 0) {
             let errors = String::from_utf8_lossy(&output.stderr);
@@ -153,11 +157,11 @@ impl Migration {
         while killed.len() < KILLS {
             // An interrupted copy looks at what the target has, too.
             let passes = if killed.is_empty() { 1 } else { 2 };
-            let at = fastrand::u64(1..LASTING * passes);
+            let at = fastrand::u64(..LASTING * passes);
             let copies = |status: &MigrationStatus| {
                 status.phase == Phase::Copying && status.followed && status.looked_at >= at
             };
-            match self.kill(SLOWLY, copies, Duration::from_millis(500)).await? {
+            match self.kill(SLOWLY, copies, TOLD_EVERY).await? {
                 Some(status) => killed.push(status.looked_at),
                 None if too_late == TOO_LATE => {
                     return Err(format!("{TOO_LATE} copies were done before they were killed").into());
@@ -167,6 +171,52 @@ impl Migration {
         }
         println!("{KILLS} kills in the midst of a copy, after so many records: {killed:?}");
         self.run(SLOWLY).await?;
+        Ok(())
+    }
+
+    /// How often the source has been asked for a page of its keys.
+    async fn pages(&self) -> Result<u64, String> {
+        let statistics = self.source.command(&["INFO", "commandstats"]).await?;
+        let scan = statistics.text().lines().find_map(|line| line.strip_prefix("cmdstat_scan:calls="));
+        Ok(scan.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0))
+    }
+
+    /// Compares the stores, killed once in the midst of that.
+    async fn verify(&self) -> Outcome {
+        for _ in 0..TOO_LATE {
+            let before = self.pages().await?;
+            let mut process = self.command("verify").spawn()?;
+            while process.try_wait()?.is_none() && self.pages().await? == before {
+                sleep(LOOK_EVERY).await;
+            }
+            sleep(Duration::from_millis(100).mul_f64(fastrand::f64())).await;
+            let _ = process.start_kill();
+            if process.wait().await?.code().is_none() {
+                println!("killed `verify` while it compared");
+                // Nothing is repaired: the copy alone must have made them equal.
+                println!("verified: {}", self.run("verify").await?.trim());
+                return Ok(());
+            }
+        }
+        Err("the stores were compared before the process was killed".into())
+    }
+
+    /// Ends the migration, killed once in each phase of that.
+    async fn finish(&self) -> Outcome {
+        println!("verified: {}", self.run("verify").await?.trim());
+        self.kill_in("finish", waits_in(Phase::Finishing), Duration::from_secs(1)).await?;
+        self.kill_in("finish", waits_in(Phase::Holding), Duration::from_millis(100)).await?;
+        // Those whose writes wait give that up; then the stores must be found equal once more.
+        let given_up = async {
+            while self.status().await?.is_none_or(|status| status.phase != Phase::CutOver) {
+                sleep(LOOK_EVERY).await;
+            }
+            Outcome::Ok(())
+        };
+        timeout(SOON, given_up).await.map_err(|_| "writes wait for ever".to_owned())??;
+        println!("verified: {}", self.run("verify").await?.trim());
+        self.kill_in("finish", waits_in(Phase::Finished), Duration::from_secs(1)).await?;
+        self.run("finish").await?;
         Ok(())
     }
 
@@ -183,12 +233,15 @@ impl Migration {
     }
 
     /// A load that ends with nothing lost, nothing stale and no failed read, while this goes on.
-    async fn under_load(&self, work: impl Future<Output = Outcome>) -> Outcome {
+    async fn under_load(&self, work: impl Future<Output = Outcome>) -> Outcome<LoadReport> {
         let plan = LoadPlan { writers: 8, readers: 8, deadline: DEADLINE, ..LoadPlan::default() };
         let load = Load::start(self.store.online(), TENANT, plan)?;
-        let own = OwnRecords::start(self.store.online(), 8);
+        let mut own = OwnRecords::start(self.store.online(), 8);
         load.wait_for_success(SOON).await?;
-        work.await?;
+        tokio::select! {
+            done = work => done?,
+            why = own.failure() => return Err(why.into()),
+        }
         load.wait_for_success(SOON).await?;
         let report = load.stop().await;
         println!("{report}");
@@ -199,7 +252,8 @@ impl Migration {
         }
         let (writes, repeated) = own.stop().await?;
         println!("{writes} writes to records of one writer, {repeated} repeated");
-        Ok(report.verify(self.store.online()).await?.sound()?)
+        report.verify(self.store.online()).await?.sound()?;
+        Ok(report)
     }
 }
 
@@ -208,38 +262,22 @@ fn waits_in(phase: Phase) -> impl Fn(&MigrationStatus) -> bool {
     move |status| status.phase == phase && !status.followed
 }
 
-async fn migrate(old: &str, new: &str) -> Outcome {
-    let migration = Migration::new(old, new).await?;
+async fn migrate(source: &Server, target: &Server) -> Outcome {
+    let migration = Migration::new(source, target).await?;
     let to_the_cutover = async {
         migration.start().await?;
-        let compares = |status: &MigrationStatus| status.phase == Phase::Copied;
-        migration.kill_in("verify", compares, Duration::from_millis(300)).await?;
-        // Nothing is repaired: the copy alone must have made them equal.
-        println!("verified: {}", migration.run("verify").await?.trim());
+        migration.verify().await?;
         migration.kill_in("cutover", waits_in(Phase::CutOver), Duration::from_secs(1)).await?;
         migration.run("cutover").await?;
         Ok(())
     };
-    migration.under_load(to_the_cutover).await?;
+    let written = migration.under_load(to_the_cutover).await?;
     migration.equal().await?;
 
     let own = OwnRecords::start(migration.store.online(), 8);
-    println!("verified: {}", migration.run("verify").await?.trim());
-    migration.kill_in("finish", waits_in(Phase::Finishing), Duration::from_secs(1)).await?;
-    migration.kill_in("finish", waits_in(Phase::Holding), Duration::from_millis(50)).await?;
-    // Those whose writes wait give that up; then the stores must be found equal once more.
-    let given_up = async {
-        while migration.status().await?.is_none_or(|status| status.phase != Phase::CutOver) {
-            sleep(LOOK_EVERY).await;
-        }
-        Outcome::Ok(())
-    };
-    timeout(SOON, given_up).await.map_err(|_| "writes wait for ever".to_owned())??;
-    println!("verified: {}", migration.run("verify").await?.trim());
-    migration.kill_in("finish", waits_in(Phase::Finished), Duration::from_secs(1)).await?;
-    migration.run("finish").await?;
+    migration.finish().await?;
     own.stop().await?;
-
+    written.verify(migration.store.online()).await?.sound()?;
     let before = contents(&migration.old).await?;
     let own = OwnRecords::start(migration.store.online(), 8);
     sleep(Duration::from_millis(500)).await;
@@ -252,7 +290,7 @@ async fn migrate(old: &str, new: &str) -> Outcome {
 
 async fn aborted() -> Outcome {
     let (old, new) = (redis().await?, redis().await?);
-    let migration = Migration::new(old.url(), new.url()).await?;
+    let migration = Migration::new(&old, &new).await?;
     let there_and_back = async {
         for words in [START, "verify", "cutover"] {
             migration.run(words).await?;

@@ -62,8 +62,7 @@ impl Crowd {
             .map_err(text)?;
         let keys: Arc<[EntityKey]> = keys(1_000).into();
         for tenant in ["quiet", "noisy"] {
-            // Less than the quota at a time; the first rows will do.
-            let report = store.batch_write(tenant, VIEW, writes(&keys[..10])).await;
+            let report = store.batch_write(tenant, VIEW, writes(&keys[..100])).await;
             report.and_then(feature_core::WriteReport::into_result).map_err(text)?;
         }
         let (rounds, round) = (if quick { 6 } else { 30 }, Duration::from_secs(if quick { 1 } else { 2 }));

@@ -110,6 +110,18 @@ impl Counters {
         Ok(Self { stopped, tasks: all })
     }
 
+    /// What is wrong, as soon as something is.
+    pub(crate) async fn failure(&mut self) -> String {
+        while let Some(task) = self.tasks.join_next().await {
+            match task {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return why,
+                Err(panicked) => return panicked.to_string(),
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Ends them, all of which must have been content.
     pub(crate) async fn stop(mut self) -> Said {
         self.stopped.store(true, Ordering::Relaxed);

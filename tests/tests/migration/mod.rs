@@ -30,12 +30,12 @@ const OWN_VIEW: &str = "own";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A settings file about two stores, all of whose records are in the first. A change of phase is followed after
-/// 2.5 s, writes wait for 0.22 s when a migration is finished.
+/// 3 s; writes wait for 0.42 s when a migration is finished, and give that up after 1.26 s.
 pub(crate) fn settings_file(folder: &Path, old: &str, new: &str) -> PathBuf {
     let file = folder.join("fstore.yaml");
     let text = format!(
         "stores:\n  old: {old}\n  new: {new}\ndefault: {{ store: old }}\ndeadline: 2s\n\
-         migration: {{ refresh: 100ms, lease: 500ms, longest_write: 2s }}\n"
+         migration: {{ refresh: 100ms, lease: 1s, longest_write: 2s }}\n"
     );
     std::fs::write(&file, text).expect("the settings file is written");
     file
@@ -95,6 +95,18 @@ impl OwnRecords {
         let run = |task| own_record(store.clone(), format!("{id:x}-{task}"), Arc::clone(&stopped));
         let tasks = (0..tasks).map(run).collect();
         Self { stopped, tasks }
+    }
+
+    /// What is wrong, as soon as something is.
+    pub(crate) async fn failure(&mut self) -> String {
+        while let Some(task) = self.tasks.join_next().await {
+            match task {
+                Ok(Ok(_)) => {}
+                Ok(Err(why)) => return why,
+                Err(panicked) => return panicked.to_string(),
+            }
+        }
+        std::future::pending().await
     }
 
     /// Ends them; how many writes were acknowledged, and how many had to be repeated.

@@ -24,8 +24,6 @@ use crate::{read, scan, write};
 
 /// Longest canonical text of a record's key, in bytes: it is stored with the record.
 pub const MAX_KEY_BYTES: usize = 4 << 10;
-/// How often a server is tried that could not be reached at first.
-const CONNECT_EVERY: Duration = Duration::from_millis(500);
 /// Longest time to live that the server takes.
 pub const MAX_TTL: Duration = Duration::from_secs(3_650 * 86_400);
 
@@ -63,8 +61,9 @@ impl AerospikeOnlineStore {
     /// Connects to a cluster. Takes no longer than the settings' connect timeout.
     ///
     /// # Errors
-    /// `InvalidArgument` for impossible settings; `Unavailable` when no server can be reached in time;
-    /// `NotConfigured` when the namespace does not exist; `Unauthenticated` and `PermissionDenied`.
+    /// `InvalidArgument` for impossible settings; `Unavailable` when no server can be reached in time, unless
+    /// it may be reached later; `NotConfigured` when the namespace does not exist; `Unauthenticated` and
+    /// `PermissionDenied`.
     pub async fn connect(config: AerospikeConfig) -> Result<Self> {
         let link = Link::new(&config).await?;
         let keys = Keys::new(&config.namespace, &config.layout);
@@ -87,6 +86,9 @@ impl Shared {
         Ok(Sender { client: self.client()?, config: &self.config, call })
     }
 }
+
+/// How often servers are tried that could not be reached when the store was opened.
+const CONNECT_EVERY: Duration = Duration::from_millis(500);
 
 /// Tries to connect until that is done, or the store is dropped or closed.
 async fn connect_later(shared: Weak<Shared>) {

@@ -49,7 +49,8 @@ async fn learn_later(router: Weak<Router>, closed: Arc<AtomicBool>) {
 }
 
 impl RedisOnlineStore {
-    /// Connects with these settings, and fails if no server answers within `connect_timeout`.
+    /// Connects with these settings, and fails if no server answers within `connect_timeout`, unless it may
+    /// answer later.
     ///
     /// # Errors
     /// `InvalidArgument` for impossible settings and unreadable files; `Unavailable`; `Unauthenticated` for

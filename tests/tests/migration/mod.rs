@@ -30,12 +30,12 @@ const OWN_VIEW: &str = "own";
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A settings file about two stores, all of whose records are in the first. A change of phase is followed after
-/// 3 s; writes wait for 0.42 s when a migration is finished, and give that up after 1.26 s.
+/// 4 s; writes wait for 0.82 s when a migration is finished, and give that up after 2.46 s.
 pub(crate) fn settings_file(folder: &Path, old: &str, new: &str) -> PathBuf {
     let file = folder.join("fstore.yaml");
     let text = format!(
         "stores:\n  old: {old}\n  new: {new}\ndefault: {{ store: old }}\ndeadline: 2s\n\
-         migration: {{ refresh: 100ms, lease: 1s, longest_write: 2s }}\n"
+         migration: {{ refresh: 100ms, lease: 2s, longest_write: 2s }}\n"
     );
     std::fs::write(&file, text).expect("the settings file is written");
     file

@@ -13,7 +13,7 @@ use std::time::Duration;
 use counters::{Acknowledged, Counters};
 use feature_core::{ErrorKind, OnlineStore, Scope, StoreUrl};
 use migration::{
-    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, fill, open, settings_file,
+    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, equal, fill, open, settings_file,
 };
 use store_testkit::servers::{RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
@@ -86,12 +86,7 @@ async fn embedded_to_redis() -> Result<(), TestFailure> {
 
     // Nobody writes now: both stores must have the same, byte for byte.
     let (old, new) = (store_at(&file).await?, store_at(server.url()).await?);
-    let (in_old, in_new) = (contents(&old).await?, contents(&new).await?);
-    let differing = in_old.iter().filter(|(key, bytes)| in_new.get(*key) != Some(bytes)).count();
-    println!("{} records in the file, {} in Redis, {differing} differ", in_old.len(), in_new.len());
-    if differing > 0 || in_old.len() != in_new.len() {
-        return Err("the stores differ".into());
-    }
+    equal(&old, &new).await?;
     old.close().await?;
 
     to_the_end()?.kill_in("finish", Step::Waiting, 0).await?;

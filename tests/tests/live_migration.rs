@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use feature_core::StoreUrl;
 use migration::{
-    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, fill, open, settings_file,
+    Backend, DEADLINE, LASTING_OF_THREE, OwnRecords, TENANT, connect, contents, equal, fill, open,
+    settings_file,
 };
 use store_testkit::load::{Load, LoadPlan, LoadReport};
 use store_testkit::servers::{self, AerospikeOptions, RedisOptions, Server};
@@ -220,18 +221,6 @@ impl<'a> Migration<'a> {
         Ok(())
     }
 
-    /// Both stores must have the same, byte for byte, when nobody writes.
-    async fn equal(&self) -> Outcome {
-        let (old, new) = (contents(&self.old).await?, contents(&self.new).await?);
-        println!("{} records in both stores", old.len());
-        let differing: Vec<_> = old.iter().filter(|(key, bytes)| new.get(*key) != Some(bytes)).collect();
-        if old.len() != new.len() || !differing.is_empty() {
-            let (old, new) = (old.len(), new.len());
-            return Err(format!("{old} records, {new} in the other store, differing {differing:?}").into());
-        }
-        Ok(())
-    }
-
     /// A load that ends with nothing lost, nothing stale and no failed read, while this goes on.
     async fn under_load(&self, work: impl Future<Output = Outcome>) -> Outcome<LoadReport> {
         let plan = LoadPlan { writers: 8, readers: 8, deadline: DEADLINE, ..LoadPlan::default() };
@@ -272,7 +261,7 @@ async fn migrate(source: &Server, target: &Server) -> Outcome {
         Ok(())
     };
     let written = migration.under_load(to_the_cutover).await?;
-    migration.equal().await?;
+    equal(&migration.old, &migration.new).await?;
 
     let own = OwnRecords::start(migration.store.online(), 8);
     migration.finish().await?;

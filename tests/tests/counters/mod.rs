@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use feature_core::{EntityKey, FeatureValue, OnlineStore, Timestamp};
 use tokio::task::JoinSet;
 
-use crate::migration::{BULK_VIEW, LASTING_OF_THREE, TENANT, now_micros};
+use crate::migration::{BULK_VIEW, LASTING_OF_THREE, TENANT, first_failure, now_micros};
 
 const VIEW: &str = "counted";
 const LOG: &str = "acknowledged-";
@@ -112,14 +112,7 @@ impl Counters {
 
     /// What is wrong, as soon as something is.
     pub(crate) async fn failure(&mut self) -> String {
-        while let Some(task) = self.tasks.join_next().await {
-            match task {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => return why,
-                Err(panicked) => return panicked.to_string(),
-            }
-        }
-        std::future::pending().await
+        first_failure(&mut self.tasks).await
     }
 
     /// Ends them, all of which must have been content.

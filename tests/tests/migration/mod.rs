@@ -1,5 +1,5 @@
 //! What the tests of live migrations share: the handle of a settings file, and records that one task writes.
-#![allow(clippy::expect_used, reason = "every function here is a test's")]
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use futures::StreamExt;
 use store_aerospike::AerospikeOnlineStore;
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
 use store_redis::RedisOnlineStore;
+use store_testkit::TestFailure;
 use store_unified::{SettingsFormat, SettingsReader, UnifiedFeatureStore};
 use tokio::task::JoinSet;
 
@@ -74,6 +75,17 @@ pub(crate) async fn contents(store: &Backend) -> Result<BTreeMap<String, Vec<u8>
     Ok(records)
 }
 
+/// Requires that both stores serve the same, byte for byte; nobody may write meanwhile.
+pub(crate) async fn equal(old: &Backend, new: &Backend) -> std::result::Result<(), TestFailure> {
+    let (in_old, in_new) = (contents(old).await?, contents(new).await?);
+    let differing: Vec<_> = in_old.iter().filter(|(key, bytes)| in_new.get(*key) != Some(bytes)).collect();
+    println!("{} records in the source, {} in the target", in_old.len(), in_new.len());
+    if in_old.len() != in_new.len() || !differing.is_empty() {
+        return Err(format!("the stores differ: {differing:?}").into());
+    }
+    Ok(())
+}
+
 pub(crate) fn now_micros() -> i64 {
     use feature_core::Clock as _;
     SystemClock.now().as_micros()
@@ -99,14 +111,7 @@ impl OwnRecords {
 
     /// What is wrong, as soon as something is.
     pub(crate) async fn failure(&mut self) -> String {
-        while let Some(task) = self.tasks.join_next().await {
-            match task {
-                Ok(Ok(_)) => {}
-                Ok(Err(why)) => return why,
-                Err(panicked) => return panicked.to_string(),
-            }
-        }
-        std::future::pending().await
+        first_failure(&mut self.tasks).await
     }
 
     /// Ends them; how many writes were acknowledged, and how many had to be repeated.
@@ -119,6 +124,18 @@ impl OwnRecords {
         }
         Ok(all)
     }
+}
+
+/// Why the first task failed that did; without one there is nothing to wait for.
+pub(crate) async fn first_failure<T: 'static>(tasks: &mut JoinSet<std::result::Result<T, String>>) -> String {
+    while let Some(task) = tasks.join_next().await {
+        match task {
+            Ok(Ok(_)) => {}
+            Ok(Err(why)) => return why,
+            Err(panicked) => return panicked.to_string(),
+        }
+    }
+    std::future::pending().await
 }
 
 async fn own_record(

@@ -229,9 +229,8 @@ async fn a_copy_that_is_aborted_meanwhile_says_so() {
     assert_eq!(process.phase().await, None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_hold_that_nobody_ends_is_given_up_by_those_who_wait() {
-    let (_world, process) = filled(3).await;
+/// A migration whose finishing is cut off while writes wait.
+async fn finish_half(process: &Process) {
     process.start().await.unwrap();
     process.verify().await;
     process.cutover().await.unwrap();
@@ -239,6 +238,12 @@ async fn a_hold_that_nobody_ends_is_given_up_by_those_who_wait() {
     let held = SETTINGS.until_followed() + SETTINGS.hold() / 2;
     assert!(tokio::time::timeout(held, process.finish()).await.is_err());
     assert_eq!(process.phase().await, Some(Phase::Holding));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_nobody_ends_is_given_up_by_those_who_wait() {
+    let (_world, process) = filled(3).await;
+    finish_half(&process).await;
     let begun = Instant::now();
     let mut refusals = Vec::new();
     while let Err(error) = process.put(1, "f", -1, 100).await {
@@ -256,12 +261,7 @@ async fn a_hold_that_nobody_ends_is_given_up_by_those_who_wait() {
 #[tokio::test(start_paused = true)]
 async fn whoever_finishes_too_late_is_told_that_writes_went_on() {
     let (_world, process) = filled(3).await;
-    process.start().await.unwrap();
-    process.verify().await;
-    process.cutover().await.unwrap();
-    process.verify().await;
-    let held = SETTINGS.until_followed() + SETTINGS.hold() / 2;
-    assert!(tokio::time::timeout(held, process.finish()).await.is_err());
+    finish_half(&process).await;
     let write = async { while process.put(1, "f", -1, 100).await.is_err() {} };
     let finish = async {
         sleep(SETTINGS.hold() * 5 / 2).await;

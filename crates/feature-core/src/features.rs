@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::record::FeatureNames;
 use crate::value::{FeatureValue, FeatureValues};
 
@@ -27,6 +28,30 @@ impl Features {
     /// No features yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Values for names that many rows share, as the rows of a table do: cheaper than naming them row by row.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use feature_core::{FeatureNames, Features};
+    /// let names: Arc<FeatureNames> = Arc::new(["age", "country"].into_iter().collect());
+    /// let row = Features::of_names(&names, vec![42.into(), "DE".into()])?;
+    /// assert_eq!(row.get("country"), Some(&"DE".into()));
+    /// # Ok::<(), feature_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the names are not in ascending order, or there is not one value for each.
+    pub fn of_names(names: &Arc<FeatureNames>, values: Vec<FeatureValue>) -> Result<Self> {
+        if names.len() != values.len() {
+            let message = format!("{} values for {} names", values.len(), names.len());
+            return Err(Error::invalid_argument(message));
+        }
+        if !names.iter().is_sorted_by(|a, b| a < b) {
+            return Err(Error::invalid_argument("the names of a row's features are not in ascending order"));
+        }
+        Ok(Self::from_parts(Arc::clone(names), values))
     }
 
     /// Sorted names, and a value for each.
@@ -123,6 +148,18 @@ mod tests {
         let set = Features::new().with("b", 1).with("a", 2).with("b", 4);
         assert_eq!(collected, set);
         assert_eq!(set.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn shared_names_must_be_in_order_and_have_a_value_each() {
+        let names = |names: &[&str]| Arc::new(names.iter().collect());
+        assert!(Features::of_names(&names(&["a", "b"]), vec![1.into(), 2.into()]).is_ok());
+        for (wrong, values) in [(["b", "a"], 2), (["a", "a"], 2), (["a", "b"], 1)] {
+            assert!(
+                Features::of_names(&names(&wrong), vec![1.into(); values]).is_err(),
+                "{wrong:?} {values}"
+            );
+        }
     }
 
     proptest::proptest! {

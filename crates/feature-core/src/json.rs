@@ -275,7 +275,7 @@ mod tests {
             (json!("many"), ValueType::Float64),
             (json!(1), ValueType::String),
             (json!("not base64!"), ValueType::Bytes),
-            (json!("2013-01-01"), ValueType::Timestamp),
+            (json!("01/02/2013"), ValueType::Timestamp),
             (json!([1, null]), ValueType::Int64List),
             (json!([]), ValueType::Map),
         ] {

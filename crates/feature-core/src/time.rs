@@ -79,18 +79,23 @@ impl fmt::Debug for Timestamp {
 impl FromStr for Timestamp {
     type Err = Error;
 
-    /// Reads RFC 3339 with an offset; finer digits than microseconds are cut off. Also reads back the
-    /// `…us` form that [`Display`](fmt::Display) writes for instants that RFC 3339 cannot say.
+    /// Reads RFC 3339, with a `T` or a space between date and time; without an offset the time is UTC, without
+    /// a time it is midnight. Digits finer than microseconds are cut off. Also reads back the `…us` form that
+    /// [`Display`](fmt::Display) writes for instants that RFC 3339 cannot express.
     fn from_str(s: &str) -> Result<Self> {
         if let Some(micros) = s.strip_suffix("us").and_then(|digits| digits.parse().ok()) {
             return Ok(Self(micros));
         }
-        s.parse::<jiff::Timestamp>().map(|t| Self(t.as_microsecond())).map_err(|e| {
-            Error::invalid_argument(format!(
-                "`{s}` is not a time: expected RFC 3339 with an offset, such as 2013-01-01T05:00:00Z"
-            ))
-            .with_source(e)
-        })
+        let utc = |local: jiff::civil::DateTime| jiff::tz::TimeZone::UTC.to_timestamp(local);
+        s.parse::<jiff::Timestamp>()
+            .or_else(|e| s.parse().and_then(utc).map_err(|_| e))
+            .map(|t| Self(t.as_microsecond()))
+            .map_err(|e| {
+                Error::invalid_argument(format!(
+                    "`{s}` is not a time: expected RFC 3339, such as 2013-01-01T05:00:00Z or 2013-01-01 05:00:00"
+                ))
+                .with_source(e)
+            })
     }
 }
 
@@ -331,7 +336,27 @@ mod tests {
         }
         let offset: Timestamp = "2013-01-01T00:00:00-05:00".parse().unwrap();
         assert_eq!(offset.to_string(), "2013-01-01T05:00:00Z");
-        assert!("2013-01-01 05:00".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_utc_and_a_date_its_midnight() {
+        for (text, rfc3339) in [
+            ("2024-01-01 12:00:00", "2024-01-01T12:00:00Z"),
+            ("2024-01-01T12:00", "2024-01-01T12:00:00Z"),
+            ("2024-01-01 12:00:00.123456789", "2024-01-01T12:00:00.123456Z"),
+            ("2024-01-01", "2024-01-01T00:00:00Z"),
+            ("2024-01-01 12:00:00+00:00", "2024-01-01T12:00:00Z"),
+            ("2024-01-01T12:00:00+0000", "2024-01-01T12:00:00Z"),
+            ("2024-01-01 12:00:00+02", "2024-01-01T10:00:00Z"),
+        ] {
+            assert_eq!(text.parse::<Timestamp>().map(|t| t.to_string()).unwrap(), rfc3339, "{text}");
+        }
+        // Which is the month, which the day? And what has no date, or a zone that may be any, is no instant.
+        for text in
+            ["01/02/2024", "01/02/2024 12:00", "12:00:00", "2024-13-01", "2024-01-01 12:00 CET", "", "2024"]
+        {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -101,23 +101,60 @@ struct Group {
 }
 
 impl Group {
-    fn rows(&self) -> impl Iterator<Item = &(usize, Record)> {
+    fn rows(&self) -> impl Iterator<Item = &(usize, Record)> + Clone {
         std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// The rows merged, in their order.
+    fn merged(&self) -> Incoming {
+        if self.more.is_empty() {
+            return Incoming::Row(0);
+        }
+        let names = self.first.1.features.names();
+        let alike = |record: &Record| {
+            record.is_uniform() && record.floor.is_none() && record.features.names() == names
+        };
+        let rows = self.rows().map(|(_, record)| record);
+        if rows.clone().all(alike) {
+            // Rows that name the same features merge to the newest of them; of equal times `max` gives the last.
+            let newest = rows.enumerate().max_by_key(|(_, record)| record.event_time);
+            return Incoming::Row(newest.map_or(0, |(place, _)| place));
+        }
+        let first = self.first.1.clone();
+        Incoming::Merged(Box::new(rows.skip(1).cloned().fold(first, merge)))
+    }
+
+    /// The row at this place, as a record.
+    fn record(&self, place: usize) -> &Record {
+        place
+            .checked_sub(1)
+            .and_then(|place| self.more.get(place))
+            .map_or(&self.first.1, |(_, record)| record)
     }
 }
 
-/// A group on its way into the store. What few groups have is boxed, so that the others are small.
+/// What the rows of a group come to.
+enum Incoming {
+    /// The row at this place of the group.
+    Row(usize),
+    /// A record made of several. Boxed, since few groups have one.
+    Merged(Box<Record>),
+}
+
+/// A group on its way into the store.
 struct Attempt {
     group: Group,
-    /// The rows merged, in their order, where there are several.
-    incoming: Option<Box<Record>>,
+    incoming: Incoming,
     /// What the put stores, where that is not `incoming`.
     merged: Option<Box<Record>>,
 }
 
 impl Attempt {
     fn incoming(&self) -> &Record {
-        self.incoming.as_deref().unwrap_or(&self.group.first.1)
+        match &self.incoming {
+            Incoming::Row(place) => self.group.record(*place),
+            Incoming::Merged(record) => record,
+        }
     }
 }
 
@@ -297,23 +334,23 @@ impl OnlineStore {
     /// The put of a group that hopes to need no look at what is stored.
     fn first_attempt(
         &self,
-        mut group: Group,
+        group: Group,
         now: Timestamp,
         encoder: &mut Encoder,
         outcomes: &mut [Outcome],
     ) -> Option<(Attempt, RecordPut)> {
-        let merged = || group.rows().map(|(_, record)| record.clone()).reduce(merge);
-        let incoming = if group.more.is_empty() { None } else { merged().map(Box::new) };
-        let whole = incoming.as_deref().unwrap_or(&group.first.1);
+        let attempt = Attempt { incoming: group.merged(), group, merged: None };
+        let whole = attempt.incoming();
         let precondition = match whole.floor {
             _ if !whole.is_uniform() => Precondition::Unchanged(None),
             Some(_) => Precondition::NotNewer,
             None => Precondition::NotNewerSameShape,
         };
-        let error = match self.put(&group.key, whole, now, precondition, encoder) {
-            Ok(put) => return Some((Attempt { group, incoming, merged: None }, put)),
+        let error = match self.put(&attempt.group.key, whole, now, precondition, encoder) {
+            Ok(put) => return Some((attempt, put)),
             Err(error) => error,
         };
+        let mut group = attempt.group;
         // A row that could not be stored even alone must not take its neighbours with it.
         let before = group.more.len();
         let mut alone = |(row, record): &(usize, Record)| match self.encode(record, encoder) {
@@ -466,6 +503,11 @@ impl OnlineStore {
 /// Says for each row of a group whether something of it is part of the record that the store now has.
 fn settle(group: &Group, result: &Record, outcomes: &mut [Outcome]) {
     for (row, write) in group.rows() {
+        if result.times.is_empty() && write.floor.is_none() && write.event_time != result.event_time {
+            // Every feature of the record has another time.
+            outcomes[*row] = Some(Ok(WriteOutcome::Superseded));
+            continue;
+        }
         let counts = |name| result.get(name).is_some_and(|f| f.event_time == write.event_time);
         let applied = std::ptr::eq(write, result)
             || (write.floor.is_some() && write.floor == result.floor)

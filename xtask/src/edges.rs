@@ -18,18 +18,22 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
         ("fstore-tests", _) => true,
         ("xtask", _) => return Some("xtask compiles quickly because it depends on no other crate"),
         ("feature-core", _) => return Some("feature-core depends on no other crate"),
-        ("feature-cli", _) => true,
         (_, "feature-cli") => return Some("nothing but tests depends on the program"),
-        (_, "feature-core") => true,
-        (_, "store-testkit") if from.starts_with("store-") || from == "feature-server" => {
+        (_, "store-testkit") => {
             return (!dev).then_some("store-testkit is for tests: make it a dev-dependency");
         }
+        (_, "feature-core") | ("feature-cli", _) => true,
+        ("feature-store", to) => to.starts_with("store-"),
         ("feature-server", "store-unified") => true,
+        // What it is tested on is the tests' business.
         ("feature-server", _) => dev,
+        ("feature-python", "feature-store" | "feature-ingest") => true,
         _ => false,
     };
-    (!allowed)
-        .then_some("a store depends on feature-core alone, the server on feature-core and store-unified")
+    (!allowed).then_some(
+        "a store and feature-ingest depend on feature-core alone, feature-store on the core and the stores, \
+         feature-server on the core and store-unified, feature-python on feature-store and feature-ingest",
+    )
 }
 
 /// Proves that every edge is allowed, and that the core needs no database client.
@@ -114,7 +118,14 @@ mod tests {
             ("store-unified", "store-testkit", DEV),
             ("feature-server", "store-unified", NORMAL),
             ("feature-server", "store-embedded", DEV),
-            ("feature-cli", "store-embedded", NORMAL),
+            ("feature-store", "store-redis", NORMAL),
+            ("feature-store", "store-unified", NORMAL),
+            ("feature-store", "store-testkit", DEV),
+            ("feature-ingest", "feature-core", NORMAL),
+            ("feature-ingest", "store-testkit", DEV),
+            ("feature-python", "feature-store", NORMAL),
+            ("feature-python", "feature-ingest", NORMAL),
+            ("feature-cli", "feature-store", NORMAL),
             ("feature-cli", "feature-server", NORMAL),
             ("fstore-tests", "feature-cli", DEV),
         ] {
@@ -127,8 +138,17 @@ mod tests {
             ("store-redis", "store-embedded", DEV),
             ("store-redis", "store-testkit", NORMAL),
             ("store-unified", "store-redis", NORMAL),
-            ("feature-server", "store-redis", NORMAL),
+            ("store-redis", "feature-store", DEV),
+            ("store-testkit", "store-embedded", DEV),
             ("store-testkit", "feature-cli", DEV),
+            ("feature-store", "feature-ingest", NORMAL),
+            ("feature-store", "store-testkit", NORMAL),
+            ("feature-ingest", "feature-store", NORMAL),
+            ("feature-ingest", "store-embedded", DEV),
+            ("feature-server", "store-redis", NORMAL),
+            ("feature-server", "feature-store", NORMAL),
+            ("feature-python", "store-redis", NORMAL),
+            ("feature-cli", "store-testkit", NORMAL),
             ("xtask", "feature-core", NORMAL),
             ("feature-cli", "xtask", NORMAL),
             ("feature-cli", "fstore-tests", DEV),

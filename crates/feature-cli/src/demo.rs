@@ -10,11 +10,10 @@ use feature_core::{
     EntityKey, FeatureRow, FeatureStatus, FeatureView, FeatureWrite, Features, ManualClock, OnlineStore,
     Timestamp, ViewRead, WriteOutcome,
 };
+use feature_store::Connector;
 
-use crate::catalog::Catalog;
 use crate::exit::{Exit, Failure, Result};
 use crate::ingest::{self, Ended, Job, Wanted};
-use crate::stores::{self, Missing};
 
 const VIEWS: &str = include_str!("../demo/views.yaml");
 const FLIGHTS: &[u8] = include_bytes!("../demo/flights.parquet");
@@ -29,9 +28,10 @@ pub(crate) async fn run() -> Result<Exit> {
     let directory = tempfile::tempdir().map_err(|e| temporary(&e))?;
     let clock = ManualClock::at(NOW);
     let url = format!("embedded:{}", escaped(&directory.path().join("demo.redb")));
-    let backend = stores::connect(&url, Missing::Create, Arc::new(clock.clone())).await?;
+    let connector = Connector::new().clock(clock.clone());
+    let backend = connector.connect(&url).await?;
     let views = FeatureView::from_yaml(VIEWS)?;
-    let catalog = Catalog::of(Arc::clone(&backend), clock.clone())?;
+    let catalog = connector.catalog(Arc::clone(&backend))?;
     for view in &views {
         catalog.declare(view).await?;
     }

@@ -45,6 +45,14 @@ pub(crate) enum Failure {
 /// The result of everything in this program that can fail.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
+impl Failure {
+    /// An error that the command as given has caused.
+    #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
+    pub(crate) fn usage(error: Error) -> Self {
+        Self::Usage(error.message().to_owned())
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Store(error)

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use feature_core::{EntityKey, FeatureRow, FeatureStatus, FeatureValue, ViewKey};
+use feature_store::unified::CellStatus;
 use serde_json::{Value, json};
-use store_unified::CellStatus;
 
 use crate::cli::Format;
 use crate::exit::Result;

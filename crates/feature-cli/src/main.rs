@@ -1,6 +1,5 @@
 //! `fstore`: the online feature store on the command line. See the crate's README.
 
-mod catalog;
 mod cli;
 mod commands;
 mod demo;
@@ -10,7 +9,6 @@ mod ingest;
 mod output;
 mod progress;
 mod settings;
-mod stores;
 mod text;
 
 use std::process::ExitCode;

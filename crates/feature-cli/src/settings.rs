@@ -2,19 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
-use feature_core::SystemClock;
-use store_unified::{Settings, SettingsFormat, SettingsReader, UnifiedFeatureStore};
+use feature_store::unified::{Settings, SettingsFormat, SettingsReader};
+use feature_store::{Connector, UnifiedFeatureStore};
 
 use crate::exit::{Failure, Result, say};
-use crate::stores::{self, Missing};
 
-/// Reads a settings file. Every mistake in it is shown.
+/// Reads a settings file. Every mistake in it is shown, on a line of its own.
 pub(crate) fn load(file: &Path) -> Result<Settings> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("cannot read the settings file {}: {e}", file.display())))?;
-    let reader = SettingsReader::new(SettingsFormat::of(file)).check_urls(&stores::check);
+    let connector = Connector::new();
+    let check = |url: &_| connector.check(url);
+    let reader = SettingsReader::new(SettingsFormat::of(file)).check_urls(&check);
     reader.read(&text).map_err(|problems| {
         for problem in problems.iter() {
             say(format_args!("{}:{}: {problem}", file.display(), problem.line));
@@ -28,8 +28,5 @@ pub(crate) fn load(file: &Path) -> Result<Settings> {
 /// Connects to the stores of a settings file. An embedded store that is not there is made, since the file
 /// names it on purpose.
 pub(crate) async fn open(settings: &Settings) -> Result<UnifiedFeatureStore> {
-    let connect = async |entry: &store_unified::StoreEntry| {
-        stores::connect_to(&entry.url, Missing::Create, Arc::new(SystemClock)).await
-    };
-    settings.open(connect, SystemClock).await
+    Ok(Connector::new().open_described(settings).await?)
 }

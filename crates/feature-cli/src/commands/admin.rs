@@ -8,6 +8,7 @@ use feature_core::{
     Clock, OnlineStore, OnlineStoreBackend, PurgeProgress, Record, RecordHeader, SYSTEM_TENANT, Scope,
     SystemClock,
 };
+use feature_store::Connector;
 use futures::StreamExt;
 use serde_json::json;
 
@@ -16,7 +17,6 @@ use crate::cli::{CheckArgs, PurgeArgs};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
 use crate::progress::shown;
-use crate::stores;
 
 pub(super) async fn purge(open: &Open, args: PurgeArgs, output: &mut Output) -> Result<Exit> {
     let PurgeArgs { tenant, view, yes } = args;
@@ -122,7 +122,13 @@ pub(super) async fn check(open: &Open, args: &CheckArgs, output: &mut Output) ->
 }
 
 pub(super) async fn compact(url: &str, output: &mut Output) -> Result<Exit> {
-    let store = stores::connect_embedded(url, Arc::new(SystemClock))?;
+    let connector = Connector::new().create_missing(false);
+    let url = connector.parse(url).map_err(Failure::usage)?;
+    if url.scheme() != "embedded" {
+        let message = format!("only an embedded store can be compacted, `{}` is not one", url.scheme());
+        return Err(Failure::Usage(message));
+    }
+    let store = connector.connect_embedded(&url).await?;
     let report = store.compact().await?;
     store.close().await?;
     output.record(&[

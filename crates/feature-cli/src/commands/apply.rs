@@ -3,8 +3,8 @@
 use std::fs;
 
 use feature_core::{FeatureView, format_duration};
+use feature_store::unified::view_contradictions;
 use serde_json::{Value, json};
-use store_unified::view_contradictions;
 
 use super::Open;
 use crate::cli::ApplyArgs;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use feature_core::format_duration;
+use feature_store::unified::{Destination, Quota, Registry, Settings};
 use serde_json::{Value, json};
-use store_unified::{Destination, Quota, Registry, Settings};
 
 use crate::cli::{ConfigCommand, Place, Target};
 use crate::exit::{Exit, Failure, Result};

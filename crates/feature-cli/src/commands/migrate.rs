@@ -1,8 +1,8 @@
 //! `migrate`: move records from one store to another while they are written and read.
 
 use feature_core::Scope;
+use feature_store::unified::{Comparison, MigrationProgress, MigrationStatus, StartOptions};
 use serde_json::{Value, json};
-use store_unified::{Comparison, MigrationProgress, MigrationStatus, StartOptions};
 
 use super::Open;
 use crate::cli::{MigrateCommand, Moved};

@@ -18,14 +18,13 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use feature_core::{EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, SystemClock};
-use store_unified::UnifiedFeatureStore;
+use feature_store::unified::Registry;
+use feature_store::{Catalog, Connector, UnifiedFeatureStore};
 
-use crate::catalog::Catalog;
 use crate::cli::{Cli, Command, StoreCommand, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
-use crate::stores::Missing;
-use crate::{demo, settings, stores};
+use crate::{demo, settings};
 
 /// Runs a command to its end.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
@@ -58,12 +57,14 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
 }
 
 async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -> Result<Exit> {
-    let missing = match &command {
-        StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_) => Missing::Create,
-        _ => Missing::Refuse,
-    };
+    // Where there is no store there is nothing to read, and most likely the name is wrong.
+    let writes = matches!(command, StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_));
     let open = match target {
-        Target::Store(url) => Open::One(stores::connect(url, missing, Arc::new(SystemClock)).await?),
+        Target::Store(url) => {
+            let connector = Connector::new().create_missing(writes);
+            let url = connector.parse(url).map_err(Failure::usage)?;
+            Open::One(connector.connect_to(&url).await?)
+        }
         Target::Settings(file) => {
             let settings = settings::load(file)?;
             let store = settings::open(&settings).await?;
@@ -114,7 +115,7 @@ impl Open {
     /// The views that a store has in itself.
     pub(crate) fn catalog(&self) -> Result<Catalog> {
         match self {
-            Self::One(backend) => Catalog::of(Arc::clone(backend), SystemClock),
+            Self::One(backend) => Ok(Catalog::new(Arc::clone(backend), SystemClock)?),
             Self::Described(_, Described { file, .. }) => Err(Failure::Usage(format!(
                 "the feature views are in the settings file: declare them there, in {}",
                 file.display()
@@ -125,9 +126,9 @@ impl Open {
     /// Every declared view, by name.
     pub(crate) async fn views(&self) -> Result<BTreeMap<String, FeatureView>> {
         match self {
-            Self::One(_) => self.catalog()?.all().await,
+            Self::One(_) => Ok(self.catalog()?.all().await?),
             Self::Described(store, _) => {
-                let views = store.registry().into_iter().flat_map(store_unified::Registry::views);
+                let views = store.registry().into_iter().flat_map(Registry::views);
                 Ok(views.map(|view| (view.name.clone(), view.clone())).collect())
             }
         }
@@ -200,7 +201,7 @@ fn entities(arguments: &[String]) -> impl Iterator<Item = Result<Vec<EntityKey>>
     });
     let mut keys = texts.map(|text| {
         let text = text.map_err(|e| Failure::Other(format!("cannot read standard input: {e}")))?;
-        EntityKey::parse(text.trim()).map_err(|e| Failure::Usage(e.message().to_owned()))
+        EntityKey::parse(text.trim()).map_err(Failure::usage)
     });
     std::iter::from_fn(move || {
         let chunk: Result<Vec<_>> = keys.by_ref().take(CHUNK).collect();

@@ -1,8 +1,10 @@
 //! `get --service`: what a model asks for, across views.
 
 use feature_core::{EntityKey, FeatureValue};
+use feature_store::unified::{
+    CellStatus, FeatureRequest, FeatureTable, Registry, TableRow, UnifiedFeatureStore,
+};
 use serde_json::{Value, json};
-use store_unified::{CellStatus, FeatureRequest, FeatureTable, Registry, TableRow, UnifiedFeatureStore};
 
 use super::Open;
 use crate::cli::{Format, GetArgs};

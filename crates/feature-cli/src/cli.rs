@@ -1,5 +1,7 @@
 //! The command line's arguments.
 
+mod ingest;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use feature_core::{EntityKey, SYSTEM_TENANT, Timestamp, Ttl, parse_duration};
+
+pub(crate) use ingest::IngestArgs;
 
 use crate::exit;
 
@@ -108,8 +112,8 @@ pub(crate) enum Command {
 /// The commands that any store can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Load a Parquet, CSV or NDJSON file.
-    Ingest(IngestArgs),
+    /// Load Parquet, Arrow, CSV or JSON files.
+    Ingest(Box<IngestArgs>),
     /// Read features of entities.
     Get(GetArgs),
     /// Write features of one entity.
@@ -225,78 +229,6 @@ pub(crate) struct Place {
     /// The feature view.
     #[arg(long, value_parser = name)]
     pub(crate) view: String,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = INGEST_HELP)]
-pub(crate) struct IngestArgs {
-    /// The file.
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) place: Place,
-    /// The columns that make the entity key; by default the entities of the applied view.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
-    pub(crate) entity: Vec<String>,
-    /// The column of event times; without it all rows have the time of the start.
-    #[arg(long, value_name = "COLUMN")]
-    pub(crate) timestamp: Option<String>,
-    /// The unit of event times that are integers, counted from 1970.
-    #[arg(long, value_enum, value_name = "UNIT")]
-    pub(crate) timestamp_unit: Option<TimeUnit>,
-    /// The feature columns; by default those of the applied view, or else all other columns.
-    #[arg(long, value_delimiter = ',', value_name = "COLUMNS")]
-    pub(crate) features: Vec<String>,
-    /// How long records live, such as 7d; by default the TTL of the applied view, or for ever.
-    #[arg(long)]
-    pub(crate) ttl: Option<Ttl>,
-    /// How many rows are written at once.
-    #[arg(long, default_value_t = 5000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) batch_size: u32,
-    /// How many batches are written at a time.
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub(crate) concurrency: u32,
-    /// Where rejected rows go; by default FILE's name with `.rejects.ndjson`, in the current directory.
-    /// Made (or overwritten) when a row is rejected.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) rejects: Option<PathBuf>,
-    /// What the file is; by default told from its name.
-    #[arg(long, value_enum)]
-    pub(crate) input_format: Option<InputFormat>,
-}
-
-const INGEST_HELP: &str = "\
-    Rows of one entity reach the store in the order of the file, whatever the batch size and concurrency: \
-    the newest event time wins, and of equal ones the later row. Running it again is harmless.
-
-A null or empty cell is an explicit null. In NDJSON a name that a line lacks is not written. The types \
-    of CSV cells are those of the applied view, or else told from the first 1,000 rows. Decimals become \
-    float64. Times without a zone are UTC.
-
-A row that cannot be written goes to the rejects file with its number (from 1, without header and empty \
-    lines) and the reason; the others are written, and the exit code is 3.";
-
-/// The unit of an integer time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TimeUnit {
-    /// Seconds.
-    S,
-    /// Milliseconds.
-    Ms,
-    /// Microseconds.
-    Us,
-    /// Nanoseconds.
-    Ns,
-}
-
-/// What an ingested file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum InputFormat {
-    /// Apache Parquet.
-    Parquet,
-    /// Comma-separated values with a header.
-    Csv,
-    /// A JSON object a line.
-    Ndjson,
 }
 
 #[derive(Debug, Args)]

@@ -10,10 +10,10 @@ use feature_core::{
     EntityKey, FeatureRow, FeatureStatus, FeatureView, FeatureWrite, Features, ManualClock, OnlineStore,
     Timestamp, ViewRead, WriteOutcome,
 };
+use feature_ingest::{Ended, IngestOptions, Load, RejectsFile};
 use feature_store::Connector;
 
 use crate::exit::{Exit, Failure, Result};
-use crate::ingest::{self, Ended, Job, Wanted};
 
 const VIEWS: &str = include_str!("../demo/views.yaml");
 const FLIGHTS: &[u8] = include_bytes!("../demo/flights.parquet");
@@ -99,32 +99,25 @@ impl Story {
             let path = directory.join(name);
             std::fs::write(&path, bytes).map_err(|e| temporary(&e))?;
             let rejects = directory.join(format!("{name}.rejects.ndjson"));
-            let wanted = Wanted {
+            let options = IngestOptions {
                 entity: vec!["tailnum".to_owned()],
                 timestamp: timestamp.map(str::to_owned),
-                unit: None,
-                features: None,
-                view: self.store.view(view).cloned(),
-                ttl: None,
-                now: NOW,
-            };
-            let job = Job {
-                tenant: TENANT.to_owned(),
-                view: view.to_owned(),
                 batch_size: 100,
                 concurrency: 2,
-                rejects: rejects.clone(),
+                now: Some(NOW),
+                ..IngestOptions::default()
             };
-            let source = ingest::open(&path, ingest::format_of(&path)?, wanted)?;
-            let report = ingest::ingest(&self.store, job, source, pending()).await;
+            let load = Load::open(&[path.display().to_string()], options, self.store.view(view)).await?;
+            let load = load.rejects(RejectsFile::new(&rejects));
+            let report = load.run(&self.store, TENANT, view, pending()).await;
             if let Ended::Failed(failure) = report.ended {
-                return Err(failure);
+                return Err(failure.into());
             }
             let entities = report.entities.unwrap_or_default();
             writeln!(
                 self.out,
                 "     {name:<16} {} rows read, {} written, {} rejected: {entities} aircraft",
-                report.read, report.written, report.rejected
+                report.progress.read, report.progress.written, report.progress.rejected
             )?;
             if let Some(first) = std::fs::read_to_string(rejects).unwrap_or_default().lines().next() {
                 writeln!(self.out, "     A rejected row is kept with its reason: {first}")?;

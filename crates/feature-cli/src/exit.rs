@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use feature_core::Error;
+use feature_ingest::IngestError;
 
 /// What the exit codes mean, as `--help` shows it.
 pub(crate) const HELP: &str = "\
@@ -56,6 +57,16 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<IngestError> for Failure {
+    fn from(error: IngestError) -> Self {
+        match error {
+            IngestError::Request(message) => Self::Usage(message),
+            IngestError::Input(message) | IngestError::Output(message) => Self::Other(message),
+            IngestError::Store(error) => Self::Store(error),
+        }
     }
 }
 

@@ -5,11 +5,10 @@ mod commands;
 mod demo;
 mod exit;
 mod feature_rows;
-mod ingest;
+mod ingest_progress;
 mod output;
 mod progress;
 mod settings;
-mod text;
 
 use std::process::ExitCode;
 

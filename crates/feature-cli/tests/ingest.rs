@@ -108,7 +108,7 @@ fn ndjson_lines_stand_alone() {
     assert_eq!(all[0]["features"], json!({"a": 1, "deep": {"x": [1, 2]}}));
     assert_eq!(all[0]["timestamp"], "2020-01-01T00:00:00Z");
     assert_eq!(all[1]["status"], json!({"a": "null"}), "what a line lacks is not written");
-    assert!(shell.run(ingest).objects()[0]["written"] == 0, "integers are no times without a unit");
+    assert!(shell.run(ingest).objects()[0]["written"] == 0, "numbers are no times without a unit");
 }
 
 #[test]
@@ -120,10 +120,10 @@ fn what_is_wrong_with_the_whole_file_is_said_before_anything_is_written() {
     for (ingest, code, hint) in [
         ("rows.csv --entity nr", 2, "no entity column `nr`; its columns are `id`, `t`, `a`"),
         ("rows.csv --entity id --timestamp when", 2, "no timestamp column `when`"),
-        ("rows.csv --entity id --timestamp t", 2, "integers are times only with --timestamp-unit"),
+        ("rows.csv --entity id --timestamp t", 2, "numbers are times only with a timestamp unit"),
         ("rows.csv --entity id --features b", 2, "no feature column `b`"),
-        ("rows.csv", 2, "Say --entity, or apply a feature view first"),
-        ("rows.txt --entity id", 2, "say --input-format"),
+        ("rows.csv", 2, "Name them, or declare a feature view first"),
+        ("rows.txt --entity id", 2, "name its format"),
         ("none.csv --entity id", 1, "cannot read none.csv"),
         ("cut.parquet --entity id", 1, "not a readable Parquet file"),
         (
@@ -132,7 +132,7 @@ fn what_is_wrong_with_the_whole_file_is_said_before_anything_is_written() {
             "no feature column `tail`",
         ),
         ("sample.parquet --entity dep_delay", 2, "an entity key is made of text and integers"),
-        ("sample.parquet --entity tailnum --timestamp distance", 2, "--timestamp-unit"),
+        ("sample.parquet --entity tailnum --timestamp distance", 2, "timestamp unit"),
         ("sample.parquet --entity tailnum --timestamp dep_delay", 2, "`dep_delay` is Float64"),
     ] {
         let said = shell.run(&format!("ingest {ingest} --tenant t --view v"));
@@ -150,7 +150,7 @@ fn a_cell_that_does_not_fit_the_type_told_from_the_first_rows_is_rejected_with_a
     assert_eq!(shell.run("ingest rows.csv --tenant t --view v --entity id").code, 3);
     let rejects = fs::read_to_string(shell.path("rows.csv.rejects.ndjson")).unwrap();
     assert!(
-        rejects.contains("expected int64, found `1.5`") && rejects.contains("apply a feature view"),
+        rejects.contains("expected int64, found `1.5`") && rejects.contains("declare a feature view"),
         "{rejects}"
     );
 }

@@ -1,58 +1,140 @@
-//! `ingest`: a file into the store.
+//! `ingest`: files into the store.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use feature_core::{Clock, SystemClock};
-use serde_json::json;
+use feature_ingest::{Checkpoint, ColumnPlan, ColumnRole, Ended, Load, RejectsFile, Report};
+use serde_json::{Map, Value, json};
 
 use super::Open;
 use crate::cli::IngestArgs;
-use crate::exit::{Exit, Result, say};
-use crate::ingest::{self, Ended, Job, Report, Wanted};
+use crate::exit::{Exit, Failure, Result, say};
+use crate::ingest_progress::Shown;
 use crate::output::Output;
 
 pub(super) async fn run(open: &Open, args: IngestArgs, output: &mut Output) -> Result<Exit> {
-    let IngestArgs { file, place, entity, timestamp, timestamp_unit, features, ttl, .. } = args;
-    let store = open.store(Some(&place.view)).await?.with_deadline(open.batch_deadline());
-    let view = store.view(&place.view).cloned();
-    let of_view = || view.as_ref().map(|view| view.entities.clone()).unwrap_or_default();
-    let wanted = Wanted {
-        entity: if entity.is_empty() { of_view() } else { entity },
-        timestamp,
-        unit: timestamp_unit,
-        features: (!features.is_empty()).then_some(features),
-        ttl,
-        now: SystemClock.now(),
-        view,
-    };
-    wanted.check()?;
-    let format = args.input_format.map_or_else(|| ingest::format_of(&file), Ok)?;
-    let job = Job {
-        tenant: place.tenant,
-        view: place.view,
-        batch_size: args.batch_size as usize,
-        concurrency: args.concurrency as usize,
-        rejects: args.rejects.unwrap_or_else(|| usual_rejects(&file)),
-    };
-    let rejects = job.rejects.clone();
-    let source = ingest::open(&file, format, wanted)?;
-    let report = ingest::ingest(&store, job, source, interrupted()).await;
-    summary(&report, &rejects, output)?;
+    let store = open.store(Some(&args.place.view)).await?.with_deadline(open.batch_deadline());
+    let mut load = Load::open(&args.files, args.options(), store.view(&args.place.view)).await?;
+    if args.dry_run {
+        return dry_run(&load, output);
+    }
+    let rejects = args.rejects.clone().unwrap_or_else(|| usual_rejects(load.inputs()));
+    let mut rejects_file = RejectsFile::new(&rejects);
+    if let Some(stopped) = args.checkpoint.as_deref().map(read).transpose()?.flatten() {
+        say("fstore: going on where the load stopped");
+        load = load.resume(&stopped)?;
+        rejects_file = rejects_file.append();
+    }
+    announce(&load);
+    let columns = types(load.columns());
+    let notes = notes(&load);
+    let (shown, kept) = (Shown::new(), args.checkpoint.clone());
+    let load =
+        load.rejects(rejects_file).on_progress(Duration::from_millis(100), move |progress, checkpoint| {
+            shown.show(progress);
+            // What cannot be kept now may be at the end, which is then said.
+            let _ = kept.as_deref().map(|file| write(file, checkpoint));
+        });
+    let report = load.run(&store, &args.place.tenant, &args.place.view, interrupted()).await;
+    let kept = args.checkpoint.as_deref().map(|file| keep(file, report.checkpoint.as_ref())).transpose();
+    summary(&report, &rejects, columns, notes, output)?;
     match report.ended {
-        Ended::Failed(failure) => Err(failure),
+        Ended::Failed(failure) => Err(failure.into()),
         Ended::Interrupted => {
             say("fstore: interrupted; what had been read is written. Run it again to load the rest.");
-            Ok(Exit::Interrupted)
+            kept.map(|_| Exit::Interrupted)
         }
-        Ended::Complete if report.rejected > 0 => Ok(Exit::Partly),
-        Ended::Complete => Ok(Exit::Done),
+        Ended::Complete if report.progress.rejected > 0 => kept.map(|_| Exit::Partly),
+        Ended::Complete => kept.map(|_| Exit::Done),
     }
 }
 
-fn usual_rejects(file: &Path) -> PathBuf {
-    let mut name = file.file_name().unwrap_or(file.as_os_str()).to_owned();
-    name.push(".rejects.ndjson");
-    name.into()
+fn dry_run(load: &Load, output: &mut Output) -> Result<Exit> {
+    let mut rows = output.rows(&["column", "found", "role", "becomes", "note"]);
+    for column in load.columns() {
+        rows.push(vec![
+            json!(column.name),
+            json!(column.found),
+            json!(column.role.name()),
+            json!(column.becomes.map(|value_type| value_type.name())),
+            json!(column.note),
+        ])?;
+    }
+    rows.finish()?;
+    load.notes().iter().for_each(|note| say(format_args!("fstore: {note}")));
+    Ok(Exit::Done)
+}
+
+/// Says before the load what its columns become.
+fn announce(load: &Load) {
+    let files = match load.inputs() {
+        [one] => one.name().to_owned(),
+        several => format!("{} files", several.len()),
+    };
+    let features = types(load.columns());
+    let list = features.iter().map(|(name, of)| format!("{name} {}", of.as_str().unwrap_or_default()));
+    say(format_args!("fstore: {files}: {}", list.collect::<Vec<_>>().join(", ")));
+    notes(load).iter().for_each(|note| say(format_args!("fstore: {note}")));
+}
+
+/// The features, and what their columns become.
+fn types(columns: &[ColumnPlan]) -> Map<String, Value> {
+    let features = columns.iter().filter(|column| column.role == ColumnRole::Feature);
+    let of = |column: &ColumnPlan| column.becomes.map_or("as each value is", |value_type| value_type.name());
+    features.map(|column| (column.name.clone(), json!(of(column)))).collect()
+}
+
+fn notes(load: &Load) -> Vec<String> {
+    let of_columns = load.columns().iter().zip(1..).filter_map(|(column, number)| {
+        let name = match column.name.as_str() {
+            "" => format!("column {number}, which has no name"),
+            name => format!("column `{name}`"),
+        };
+        Some(format!("{name}: {}", column.note.as_ref()?))
+    });
+    of_columns.chain(load.notes().iter().cloned()).collect()
+}
+
+fn usual_rejects(inputs: &[feature_ingest::Input]) -> PathBuf {
+    let name = inputs.first().map_or("", |input| input.name());
+    let name =
+        name.rsplit(['/', std::path::MAIN_SEPARATOR]).find(|part| !part.is_empty()).unwrap_or("ingest");
+    format!("{name}.rejects.ndjson").into()
+}
+
+/// What a load before this one has left.
+fn read(file: &Path) -> Result<Option<Checkpoint>> {
+    let unreadable = |e: &dyn std::fmt::Display| {
+        Failure::Other(format!("cannot read the checkpoint {}: {e}; remove it to begin anew", file.display()))
+    };
+    match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| unreadable(&e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(unreadable(&e)),
+    }
+}
+
+/// Writes a checkpoint so that there is always a whole one.
+fn write(file: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&mut new, checkpoint)?;
+    new.persist(file)?;
+    Ok(())
+}
+
+/// Keeps where a load that has not ended can go on.
+fn keep(file: &Path, checkpoint: Option<&Checkpoint>) -> Result<()> {
+    let kept = match checkpoint {
+        Some(checkpoint) => write(file, checkpoint),
+        None => fs::remove_file(file).or_else(|e| match e.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(e),
+        }),
+    };
+    kept.map_err(|e| Failure::Other(format!("cannot keep the checkpoint {}: {e}", file.display())))
 }
 
 /// Ends when the user presses Ctrl-C. Pressed again, it ends the process.
@@ -68,19 +150,35 @@ async fn interrupted() {
     });
 }
 
-fn summary(report: &Report, rejects: &Path, output: &mut Output) -> Result<()> {
-    let Report { read, written, superseded, rejected, entities, took, ended } = report;
-    let seconds = took.as_secs_f64();
-    let rate = (*read as f64 / seconds.max(1e-6)).round() as u64;
-    output.record(&[
-        ("rows_read", json!(read)),
-        ("written", json!(written)),
-        ("of_which_superseded", json!(superseded)),
-        ("rejected", json!(rejected)),
-        ("rejects_file", json!((*rejected > 0).then(|| rejects.display().to_string()))),
-        ("entities", entities.map_or_else(|| json!("more than 1000000"), |n| json!(n))),
+fn summary(
+    report: &Report,
+    rejects: &Path,
+    columns: Map<String, Value>,
+    notes: Vec<String>,
+    output: &mut Output,
+) -> Result<()> {
+    let progress = &report.progress;
+    let seconds = report.took.as_secs_f64();
+    let rate = (progress.read as f64 / seconds.max(1e-6)).round() as u64;
+    let mut properties = vec![
+        ("rows_read", json!(progress.read)),
+        ("written", json!(progress.written)),
+        ("of_which_superseded", json!(progress.superseded)),
+        ("rejected", json!(progress.rejected)),
+        ("rejects_file", json!((progress.rejected > 0).then(|| rejects.display().to_string()))),
+        ("entities", report.entities.map_or_else(|| json!("more than 1000000"), |n| json!(n))),
+    ];
+    if progress.times_cut > 0 {
+        properties.push(("event_times_cut_to_microseconds", json!(progress.times_cut)));
+    }
+    properties.push(("columns", Value::Object(columns)));
+    if !notes.is_empty() {
+        properties.push(("notes", json!(notes)));
+    }
+    properties.extend([
         ("seconds", json!((seconds * 1000.0).round() / 1000.0)),
         ("rows_per_second", json!(rate)),
-        ("complete", json!(matches!(ended, Ended::Complete))),
-    ])
+        ("complete", json!(matches!(report.ended, Ended::Complete))),
+    ]);
+    output.record(&properties)
 }

@@ -75,7 +75,7 @@ async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -
         }
     };
     let exit = match command {
-        StoreCommand::Ingest(args) => ingest::run(&open, args, output).await,
+        StoreCommand::Ingest(args) => ingest::run(&open, *args, output).await,
         StoreCommand::Get(args) => get::run(&open, args, output).await,
         StoreCommand::Put(args) => write::put(&open, args, output).await,
         StoreCommand::Delete(args) => write::delete(&open, args, output).await,

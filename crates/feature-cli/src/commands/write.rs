@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use feature_core::{FeatureValue, FeatureWrite, Features, OnlineStore, ValueType, WriteOutcome};
+use feature_ingest::text;
 use serde_json::json;
 
 use super::Open;
 use crate::cli::{DeleteArgs, PutArgs};
 use crate::exit::{Exit, Failure, Result, say};
 use crate::output::Output;
-use crate::text;
 
 pub(super) async fn put(open: &Open, args: PutArgs, output: &mut Output) -> Result<Exit> {
     let PutArgs { place, entity, features, timestamp, ttl, replace, retract } = args;

@@ -1,14 +1,21 @@
 //! From the text of a cell or an argument to a feature's value.
 
 use base64::Engine;
-use feature_core::{Error, FeatureValue, Result, Timestamp, ValueType};
+use feature_core::{Error, FeatureValue, Result, ValueType};
 use serde_json::Value;
+
+use crate::time::Timezone;
 
 /// The value that a text means, as one of `wanted`'s type. Lists and maps are JSON, bytes base64.
 ///
 /// # Errors
 /// `InvalidArgument` that says what was expected and what was found.
-pub(crate) fn typed(text: &str, wanted: ValueType) -> Result<FeatureValue> {
+pub fn typed(text: &str, wanted: ValueType) -> Result<FeatureValue> {
+    typed_in(text, wanted, &Timezone::utc())
+}
+
+/// The same, with the zone of times that state none.
+pub(crate) fn typed_in(text: &str, wanted: ValueType, zone: &Timezone) -> Result<FeatureValue> {
     let refused = || {
         let found: String = text.chars().take(60).collect();
         Error::invalid_argument(format!("expected {wanted}, found `{}`", found.escape_debug()))
@@ -24,12 +31,28 @@ pub(crate) fn typed(text: &str, wanted: ValueType) -> Result<FeatureValue> {
         }
         ValueType::Float64 => text.parse::<f64>().map(Into::into).map_err(|_| refused()),
         ValueType::Float32 => text.parse::<f32>().map(Into::into).map_err(|_| refused()),
-        ValueType::Timestamp => text.parse::<Timestamp>().map(Into::into),
+        ValueType::Timestamp => match zone.instant(text) {
+            Ok(instant) => Ok(instant.time.into()),
+            Err(why) => Err(Error::invalid_argument(why)),
+        },
         ValueType::Bytes => {
             let bytes = base64::engine::general_purpose::STANDARD.decode(text);
             bytes.map(Into::into).map_err(|_| refused())
         }
-        _ => FeatureValue::from_json(&json()?, Some(wanted)),
+        _ => json_in(&json()?, Some(wanted), zone),
+    }
+}
+
+/// The value that a JSON text means, with the zone of times that state none.
+pub(crate) fn json_in(json: &Value, wanted: Option<ValueType>, zone: &Timezone) -> Result<FeatureValue> {
+    let instant = |text: &str| zone.instant(text).map(|instant| instant.time).map_err(Error::invalid_argument);
+    match (json, wanted) {
+        (Value::String(text), Some(ValueType::Timestamp)) => instant(text).map(Into::into),
+        (Value::Array(elements), Some(ValueType::TimestampList)) if elements.iter().all(Value::is_string) => {
+            let texts = elements.iter().filter_map(Value::as_str);
+            texts.map(instant).collect::<Result<Vec<_>>>().map(Into::into)
+        }
+        _ => FeatureValue::from_json(json, wanted),
     }
 }
 
@@ -37,7 +60,7 @@ pub(crate) fn typed(text: &str, wanted: ValueType) -> Result<FeatureValue> {
 ///
 /// # Errors
 /// As [`typed`].
-pub(crate) fn argument(text: &str, wanted: Option<ValueType>) -> Result<FeatureValue> {
+pub fn argument(text: &str, wanted: Option<ValueType>) -> Result<FeatureValue> {
     let json = serde_json::from_str::<Value>(text).ok();
     match (json, wanted) {
         (Some(Value::Null), _) => Ok(FeatureValue::Null),
@@ -48,7 +71,7 @@ pub(crate) fn argument(text: &str, wanted: Option<ValueType>) -> Result<FeatureV
     }
 }
 
-fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" => Some(true),
         "false" | "False" | "FALSE" => Some(false),
@@ -62,30 +85,24 @@ fn integer(text: &str) -> Option<i64> {
     whole.map_or(text, |(whole, _)| whole).parse().ok()
 }
 
-/// The narrowest type that every one of the texts has: bool, int64, float64, timestamp, else string.
-pub(crate) fn narrowest<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> ValueType {
-    if texts.clone().next().is_none() {
-        return ValueType::String;
-    }
-    // 007 is a code, not a number.
-    let is_number = |text: &str| {
-        let digits = text.trim_start_matches('-');
-        !digits.starts_with('+') && (!digits.starts_with('0') || digits == "0" || digits.starts_with("0."))
+/// Whether the nearest 64-bit float, written with as many digits, is this very number.
+pub(crate) fn is_exact_float(number: &str) -> bool {
+    let (mantissa, _) = number.split_once(['e', 'E']).unwrap_or((number, ""));
+    let digits = |text: &str| -> String {
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_start_matches('0').to_owned()
     };
-    let is_integer = |text: &str| is_number(text) && text.parse::<i64>().is_ok();
-    let is_float = |text: &str| is_number(text) && text.parse::<f64>().is_ok();
-    let has_digit = |text: &str| text.bytes().any(|b| b.is_ascii_digit());
-    if texts.clone().all(|text| boolean(text).is_some()) {
-        ValueType::Bool
-    } else if texts.clone().all(is_integer) {
-        ValueType::Int64
-    } else if texts.clone().all(is_float) && texts.clone().any(has_digit) {
-        ValueType::Float64
-    } else if texts.clone().all(|text| has_digit(text) && text.parse::<Timestamp>().is_ok()) {
-        ValueType::Timestamp
-    } else {
-        ValueType::String
+    let own = digits(mantissa);
+    // Fifteen digits survive in any float of the normal range.
+    let Ok(value) = number.parse::<f64>() else { return false };
+    if own.trim_end_matches('0').is_empty() {
+        return true;
     }
+    if own.len() <= 15 && value.is_normal() {
+        return true;
+    }
+    let again = format!("{value:.*e}", own.len().saturating_sub(1));
+    value.is_finite() && digits(again.split_once('e').map_or("", |(mantissa, _)| mantissa)) == own
 }
 
 #[cfg(test)]
@@ -93,23 +110,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_narrowest_type_takes_every_text() {
-        for (texts, wanted) in [
-            (&["true", "False"][..], ValueType::Bool),
-            (&["1", "-20", "0"], ValueType::Int64),
-            (&["1", "2.5", "nan"], ValueType::Float64),
-            (&["0.5", "1e9"], ValueType::Float64),
-            (&["9223372036854775808"], ValueType::Float64),
-            (&["2013-01-01T05:00:00Z", "2013-01-01 05:00:00+01:00"], ValueType::Timestamp),
-            (&["2013-01-01"], ValueType::String),
-            (&["1", "x"], ValueType::String),
-            (&["007", "12"], ValueType::String),
-            (&["nan", "inf"], ValueType::String),
-            (&["true", "1"], ValueType::String),
-            (&[], ValueType::String),
+    fn a_float_that_loses_digits_is_noticed() {
+        for exact in [
+            "0", "-0.0", "123.45", "0.1", "1e300", "0.30000000000000004", "9007199254740993e3", "1e-320",
+            "100000000000000000000", "0.1000000000000000055511151231257827",
         ] {
-            assert_eq!(narrowest(&texts.iter().copied()), wanted, "{texts:?}");
-            assert!(texts.iter().all(|text| typed(text, wanted).is_ok()), "{texts:?}");
+            assert!(is_exact_float(exact), "{exact}");
+        }
+        for inexact in [
+            "0.12345678901234567890123", "9007199254740993", "12345678901234567.89", "18446744073709551615",
+            "1e999", "1.5e-324", "x",
+        ] {
+            assert!(!is_exact_float(inexact), "{inexact}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 pub mod fuzz;
 
-/// The README's example is compiled and run.
+/// The README's example is compiled. The test `outside` runs it, in a crate of its own.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

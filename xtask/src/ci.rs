@@ -3,18 +3,19 @@
 use std::process::ExitCode;
 
 use crate::process::{Result, cargo, root, run as run_program};
-use crate::{edges, links, test};
+use crate::{edges, features, links, test};
 
 /// Finds dependencies that nothing uses.
 const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
 
 type Check = (&'static str, fn() -> Result<()>);
 
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     ("format", format),
     ("edges between crates", edges::check),
     ("links of the documents", links::check),
     ("lints", lints),
+    ("features of the facade", features::check),
     ("documentation", documentation),
     ("unused dependencies", unused_dependencies),
 ];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::process::{Result, metadata, root};
 
 /// What the core must not pull in, so that it compiles without any database.
-const DATABASE_CLIENTS: [&str; 5] = ["redb", "redis", "fred", "aerospike", "aerospike-core"];
+pub(crate) const DATABASE_CLIENTS: [&str; 5] = ["redb", "redis", "fred", "aerospike", "aerospike-core"];
 
 /// Why a crate of the workspace must not depend on another; `None` when it may. `dev` is for a
 /// dependency of tests and benchmarks alone.

@@ -175,6 +175,11 @@ impl Error {
         self
     }
 
+    /// The answer of a call that failed as a whole: this error for each of its rows.
+    pub fn for_rows<T>(&self, rows: usize) -> Vec<Result<T>> {
+        std::iter::repeat_with(|| Err(self.clone())).take(rows).collect()
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

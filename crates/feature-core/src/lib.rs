@@ -15,6 +15,7 @@ mod store;
 mod time;
 mod value;
 mod view;
+mod wrapper;
 
 pub use backend::{
     CallContext, Capabilities, Health, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport,
@@ -38,3 +39,4 @@ pub use store::{
 pub use time::{Clock, ManualClock, SystemClock, Timestamp, Ttl, format_duration, parse_duration};
 pub use value::{FeatureValue, ValueType};
 pub use view::{FeatureView, ViewPart};
+pub use wrapper::BackendWrapper;

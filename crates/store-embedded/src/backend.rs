@@ -289,6 +289,6 @@ impl OnlineStoreBackend for EmbeddedOnlineStore {
 fn each_row<T>(rows: usize, outcome: Result<Vec<T>>) -> Vec<Result<T>> {
     match outcome {
         Ok(done) => done.into_iter().map(Ok).collect(),
-        Err(error) => (0..rows).map(|_| Err(error.clone())).collect(),
+        Err(error) => error.for_rows(rows),
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn get(engine: &Arc<Engine>, keys: &[RecordKey]) -> Rows {
             blocking(engine, move |engine| engine.read(|records| Ok(rows(engine, records, &keys)))).await
         }
     };
-    rows.unwrap_or_else(|error| keys.iter().map(|_| Err(error.clone())).collect())
+    rows.unwrap_or_else(|error| error.for_rows(keys.len()))
 }
 
 fn rows(engine: &Engine, records: &Records, keys: &[RecordKey]) -> Rows {

@@ -90,7 +90,7 @@ impl RedisOnlineStore {
     ) -> Vec<Result<O::Answer>> {
         match self.ensure_open() {
             Ok(()) => request::run(&self.router, operation, rows, call).await,
-            Err(closed) => (0..rows).map(|_| Err(closed.error.clone())).collect(),
+            Err(closed) => closed.error.for_rows(rows),
         }
     }
 }

@@ -157,7 +157,7 @@ impl FaultyBackend {
                 tokio::time::sleep(delay).await;
                 work(rows).await
             }
-            Fault::Fail(error) => rows.iter().map(|_| Err(error.clone())).collect(),
+            Fault::Fail(error) => error.for_rows(rows.len()),
             Fault::FailRow(at, error) => {
                 let failed = (at < rows.len()).then(|| rows.remove(at));
                 let mut answer = work(rows).await;

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordKey,
-    RecordPut, Result, Scope, VersionedRecord,
+    CallContext, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result, VersionedRecord,
 };
-use futures::stream::BoxStream;
 
 /// Longer than any case takes.
 const LONGER: Duration = Duration::from_secs(3_600);
@@ -21,11 +18,9 @@ const LONGER: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) struct Unhurried(pub(crate) Arc<dyn OnlineStoreBackend>);
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Unhurried {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+impl feature_core::BackendWrapper for Unhurried {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.0
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -41,21 +36,5 @@ impl OnlineStoreBackend for Unhurried {
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         self.0.delete(keys, call).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.0.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.0.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.0.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.close().await
     }
 }

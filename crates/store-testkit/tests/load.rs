@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStore, OnlineStoreBackend, PurgeProgress,
-    PurgeReport, PutOutcome, RecordKey, RecordPut, Result, Scope, SystemClock, VersionedRecord,
+    CallContext, Error, ErrorKind, OnlineStore, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+    SystemClock, VersionedRecord,
 };
-use futures::stream::BoxStream;
 use store_testkit::load::{Load, LoadPlan, LoadReport};
-use store_testkit::{BrokenStore, Fault, FaultyBackend, Flaw, MapStore, Operation, async_trait};
+use store_testkit::{BrokenStore, Fault, FaultyBackend, Flaw, MapStore, Operation};
 
 const TENANT: &str = "t";
 const SOON: Duration = Duration::from_secs(20);
@@ -100,10 +99,9 @@ struct Odd {
     blocks: Duration,
 }
 
-#[async_trait]
-impl OnlineStoreBackend for Odd {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl feature_core::BackendWrapper for Odd {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.inner
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -123,22 +121,6 @@ impl OnlineStoreBackend for Odd {
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         self.inner.delete(keys, call).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.inner.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.inner.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.inner.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
     }
 }
 

@@ -1,11 +1,8 @@
 //! A composition as the suite can judge it, and in little time.
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordKey,
-    RecordPut, Result, Scope, VersionedRecord,
+    CallContext, Capabilities, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result, VersionedRecord,
 };
-use futures::stream::BoxStream;
 
 use crate::unified::Store;
 
@@ -21,9 +18,11 @@ fn plain(record: VersionedRecord) -> VersionedRecord {
     VersionedRecord { version: 0, ..record }
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Plain {
+impl feature_core::BackendWrapper for Plain {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.0
+    }
+
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.0.capabilities();
         capabilities.max_record_bytes = Some(MAX_RECORD_BYTES);
@@ -45,21 +44,5 @@ impl OnlineStoreBackend for Plain {
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         self.0.delete(keys, call).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.0.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.0.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.0.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.0.close().await
     }
 }

@@ -127,7 +127,7 @@ impl<'a> Copy<'a> {
         let settled = tokio::time::timeout_at(call.deadline, settle(self.pair.link(), tasks, call)).await;
         let settled = settled.unwrap_or_else(|_| {
             let error = Error::new(ErrorKind::DeadlineExceeded, "the copy of some records took too long");
-            keys.iter().map(|_| Err(error.clone())).collect()
+            error.for_rows(keys.len())
         });
         for (key, settled) in keys.iter().zip(settled) {
             match settled {

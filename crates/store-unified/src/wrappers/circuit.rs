@@ -3,12 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress, PurgeReport,
-    PutOutcome, RecordKey, RecordPut, Result, Scope, VersionedRecord, format_duration,
+    CallContext, Error, ErrorKind, Health, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+    VersionedRecord, format_duration,
 };
-use futures::stream::BoxStream;
 use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 
@@ -144,40 +142,30 @@ impl Drop for Ticket<'_> {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Circuit {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+impl feature_core::BackendWrapper for Circuit {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
         match self.admit(call) {
             Ok(ticket) => ticket.end(self.store.get(keys, call).await),
-            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(keys.len()),
         }
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
         match self.admit(call) {
             Ok(ticket) => ticket.end(self.store.put(puts, call).await),
-            Err(error) => puts.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(puts.len()),
         }
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         match self.admit(call) {
             Ok(ticket) => ticket.end(self.store.delete(keys, call).await),
-            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(keys.len()),
         }
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.store.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.store.purge(scope, progress).await
     }
 
     async fn check(&self) -> Result<Health> {
@@ -186,10 +174,6 @@ impl OnlineStoreBackend for Circuit {
         let outage = self.breaker().outage().cloned();
         health.warnings.extend(outage.map(|outage| self.refusal(&outage, now).message().to_owned()));
         Ok(health)
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 

@@ -1,6 +1,5 @@
 //! Reads go on when the first store fails.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +45,7 @@ impl Default for FallbackSettings {
 /// Writes and deletes go to the first store alone, and scans read it alone. The second store is kept by a
 /// mirror, a replication or a pipeline of its own; it serves what it has, so a record that was deleted from
 /// the first only is still served by it. A purge is of both.
+#[derive(Debug)]
 pub struct Fallback {
     first: Arc<dyn OnlineStoreBackend>,
     second: Arc<dyn OnlineStoreBackend>,
@@ -103,16 +103,6 @@ impl Reason {
             ErrorKind::Throttled => Self::Throttled,
             _ => Self::Internal,
         }
-    }
-}
-
-impl fmt::Debug for Fallback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fallback")
-            .field("first", &self.first)
-            .field("second", &self.second)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
     }
 }
 

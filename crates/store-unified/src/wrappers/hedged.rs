@@ -1,15 +1,11 @@
 //! A slow read is sent once more.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordKey,
-    RecordPut, Result, Scope, VersionedRecord,
+    CallContext, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result, VersionedRecord,
 };
-use futures::stream::BoxStream;
 use metrics::Counter;
 use tokio::time::timeout;
 
@@ -40,6 +36,7 @@ impl Default for HedgeSettings {
 ///
 /// Every read earns a part of a second one, so that a store on which all is slow does not get more to do.
 /// Only reads: a write that is sent twice might arrive twice.
+#[derive(Debug)]
 pub struct Hedged {
     store: Arc<dyn OnlineStoreBackend>,
     after: Duration,
@@ -61,20 +58,9 @@ impl Hedged {
     }
 }
 
-impl fmt::Debug for Hedged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hedged")
-            .field("store", &self.store)
-            .field("after", &self.after)
-            .finish_non_exhaustive()
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Hedged {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+impl feature_core::BackendWrapper for Hedged {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -100,22 +86,6 @@ impl OnlineStoreBackend for Hedged {
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         self.store.delete(keys, call).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.store.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.store.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.store.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress, PurgeReport,
-    PutOutcome, RecordKey, RecordPut, Result, Scope, VersionedRecord,
+    CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+    VersionedRecord,
 };
-use futures::stream::BoxStream;
 use metrics::Counter;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
@@ -83,48 +81,30 @@ impl Limited {
     }
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Limited {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+impl feature_core::BackendWrapper for Limited {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
         match self.turn(call).await {
             Ok(_turn) => self.store.get(keys, call).await,
-            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(keys.len()),
         }
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
         match self.turn(call).await {
             Ok(_turn) => self.store.put(puts, call).await,
-            Err(error) => puts.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(puts.len()),
         }
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         match self.turn(call).await {
             Ok(_turn) => self.store.delete(keys, call).await,
-            Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => error.for_rows(keys.len()),
         }
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.store.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.store.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.store.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 

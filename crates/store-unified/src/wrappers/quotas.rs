@@ -6,12 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, ErrorKind, Health, OnlineStoreBackend, PurgeProgress, PurgeReport,
-    PutOutcome, RecordKey, RecordPut, Result, Scope, VersionedRecord, format_duration,
+    CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+    VersionedRecord, format_duration,
 };
-use futures::stream::BoxStream;
 use governor::RateLimiter;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
@@ -237,11 +235,9 @@ fn passing<A: Clone>(rows: &[A], errors: &[Option<Error>]) -> Vec<A> {
     rows.iter().zip(errors).filter(|(_, error)| error.is_none()).map(|(row, _)| row.clone()).collect()
 }
 
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Quotas {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+impl feature_core::BackendWrapper for Quotas {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -273,27 +269,11 @@ impl OnlineStoreBackend for Quotas {
             }
         }
     }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.store.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.store.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.store.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use feature_core::{EntityKey, ManualClock, Precondition, Timestamp, ViewKey};
+    use feature_core::{EntityKey, ManualClock, Precondition, PurgeProgress, Scope, Timestamp, ViewKey};
     use futures::StreamExt;
     use proptest::prelude::*;
     use store_testkit::{FaultyBackend, MapStore, Operation};

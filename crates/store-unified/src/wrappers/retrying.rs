@@ -1,16 +1,12 @@
 //! What has failed and may be repeated is tried again.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use feature_core::{
-    CallContext, Capabilities, Error, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome,
-    RecordKey, RecordPut, Result, Scope, VersionedRecord,
+    CallContext, Error, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result, VersionedRecord,
 };
-use futures::stream::BoxStream;
 use metrics::Counter;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -52,6 +48,7 @@ impl Default for RetrySettings {
 /// Sends rows that failed again, where the error says that this can help and there is time for it: those
 /// rows alone. A row of a write, only where it certainly had no effect; the caller, who knows what is
 /// written, may repeat one that is in doubt.
+#[derive(Debug)]
 pub struct Retrying {
     store: Arc<dyn OnlineStoreBackend>,
     delays: ExponentialBuilder,
@@ -137,17 +134,9 @@ impl Kind {
     }
 }
 
-impl fmt::Debug for Retrying {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retrying").field("store", &self.store).finish_non_exhaustive()
-    }
-}
-
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl OnlineStoreBackend for Retrying {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+impl feature_core::BackendWrapper for Retrying {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -165,22 +154,6 @@ impl OnlineStoreBackend for Retrying {
         let answers = self.store.delete(keys, call).await;
         let send = |keys: Vec<RecordKey>| async move { self.store.delete(&keys, call).await };
         self.again(keys, answers, call, Kind::Delete, send).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.store.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.store.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.store.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.store.close().await
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn counted<T>(answers: Vec<Result<T>>, rows: usize) -> Vec<Result<T>>
     if answers.len() == rows {
         return answers;
     }
-    (0..rows).map(|_| Err(unanswered().with_in_doubt(true))).collect()
+    unanswered().with_in_doubt(true).for_rows(rows)
 }
 
 /// Answers to some rows each, put in the order of all rows. A row that nobody has answered for is

@@ -2,11 +2,7 @@
 
 use std::collections::HashSet;
 
-use feature_core::{
-    CallContext, Capabilities, Clock, Health, PurgeProgress, PurgeReport, PutOutcome, RecordKey, RecordPut,
-    Result, VersionedRecord,
-};
-use futures::stream::BoxStream;
+use feature_core::{CallContext, Clock, PutOutcome, RecordKey, RecordPut, Result, VersionedRecord};
 use store_testkit::{BackendFactory, async_trait, run_cases};
 
 use super::*;
@@ -66,10 +62,9 @@ impl Enrolling {
     }
 }
 
-#[async_trait]
-impl OnlineStoreBackend for Enrolling {
-    fn capabilities(&self) -> Capabilities {
-        self.mirrored.capabilities()
+impl feature_core::BackendWrapper for Enrolling {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.mirrored
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -85,22 +80,6 @@ impl OnlineStoreBackend for Enrolling {
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         self.enrol(keys.iter()).await;
         self.mirrored.delete(keys, call).await
-    }
-
-    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        self.mirrored.scan(scope)
-    }
-
-    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        self.mirrored.purge(scope, progress).await
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.mirrored.check().await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.mirrored.close().await
     }
 }
 

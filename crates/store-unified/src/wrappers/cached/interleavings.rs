@@ -8,33 +8,30 @@ use feature_core::{Error, ErrorKind, ManualClock};
 use futures::poll;
 use store_testkit::{Fault, FaultyBackend};
 
-use super::testing::{START, TTL, cached, call, is_stored, keys, map, passes, put, value};
+use super::testing::{Pass, Passing, START, TTL, cached, call, is_stored, keys, map, put, value};
 use super::*;
 
 /// Gives way a random number of times before each call has its effect and again before it answers.
 #[derive(Debug)]
-struct GivesWay {
-    inner: Arc<dyn OnlineStoreBackend>,
-    random: Mutex<fastrand::Rng>,
-}
+struct GivesWay(Mutex<fastrand::Rng>);
 
-impl GivesWay {
-    async fn pass<T>(&self, _: &'static str, work: impl Future<Output = T>) -> T {
+impl Pass for GivesWay {
+    async fn pass<T: Send>(&self, _: &'static str, work: impl Future<Output = T> + Send) -> T {
         self.give_way().await;
         let output = work.await;
         self.give_way().await;
         output
     }
+}
 
+impl GivesWay {
     async fn give_way(&self) {
-        let times = self.random.lock().unwrap().usize(..4);
+        let times = self.0.lock().unwrap().usize(..4);
         for _ in 0..times {
             tokio::task::yield_now().await;
         }
     }
 }
-
-passes!(GivesWay);
 
 /// What a record was made, one after the other. A read may see a state unless, before it began, it was known
 /// that a later one had come.
@@ -98,7 +95,7 @@ async fn in_any_interleaving_no_read_misses_an_earlier_write() {
         ];
         let faulty =
             FaultyBackend::random(map.clone(), seed, if seed % 2 == 0 { 20 } else { usize::MAX }, faults);
-        let slow = GivesWay { inner: Arc::new(faulty), random: Mutex::new(random.fork()) };
+        let slow = Passing { store: Arc::new(faulty), through: GivesWay(Mutex::new(random.fork())) };
         let store = cached(Arc::new(slow), &clock);
         let names = keys(0..3);
         let all: Vec<Vec<RecordKey>> = (0..8usize)

@@ -59,29 +59,69 @@ pub(super) fn cached(store: Arc<dyn OnlineStoreBackend>, clock: &ManualClock) ->
     Cached::new(store, Arc::new(clock.clone()), CacheSettings { ttl: Some(TTL), ..CacheSettings::default() })
 }
 
+/// What is done around a call.
+pub(super) trait Pass: Send + Sync + fmt::Debug + 'static {
+    fn pass<T: Send>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = T> + Send,
+    ) -> impl Future<Output = T> + Send;
+}
+
+/// A store around whose calls with rows, and purges, something is done.
+#[derive(Debug)]
+pub(super) struct Passing<P> {
+    pub(super) store: Arc<dyn OnlineStoreBackend>,
+    pub(super) through: P,
+}
+
+impl<P: Pass> feature_core::BackendWrapper for Passing<P> {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.store
+    }
+
+    async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Row> {
+        self.through.pass("get", self.store.get(keys, call)).await
+    }
+
+    async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
+        self.through.pass("put", self.store.put(puts, call)).await
+    }
+
+    async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
+        self.through.pass("delete", self.store.delete(keys, call)).await
+    }
+
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        self.through.pass("purge", self.store.purge(scope, progress)).await
+    }
+}
+
 /// Holds each call until a permit comes, before it has its effect and again before it answers.
 #[derive(Debug)]
-pub(super) struct Gated {
-    inner: Arc<dyn OnlineStoreBackend>,
-    gates: BTreeMap<(&'static str, &'static str), Semaphore>,
-}
+pub(super) struct Gates(BTreeMap<(&'static str, &'static str), Semaphore>);
+
+pub(super) type Gated = Passing<Gates>;
 
 impl Gated {
     /// Gates that are all open but for these.
     pub(super) fn new(
-        inner: Arc<dyn OnlineStoreBackend>,
+        store: Arc<dyn OnlineStoreBackend>,
         closed: &[(&'static str, &'static str)],
     ) -> Arc<Self> {
-        Arc::new(Self { inner, gates: closed.iter().map(|gate| (*gate, Semaphore::new(0))).collect() })
+        let gates = closed.iter().map(|gate| (*gate, Semaphore::new(0))).collect();
+        Arc::new(Self { store, through: Gates(gates) })
     }
 
     pub(super) fn open(&self, operation: &'static str, moment: &'static str) {
-        self.gates[&(operation, moment)].add_permits(1);
+        self.through.0[&(operation, moment)].add_permits(1);
     }
+}
 
-    async fn pass<T>(&self, operation: &'static str, work: impl Future<Output = T>) -> T {
+impl Pass for Gates {
+    async fn pass<T: Send>(&self, operation: &'static str, work: impl Future<Output = T> + Send) -> T {
         let through = |moment| async move {
-            if let Some(gate) = self.gates.get(&(operation, moment)) {
+            if let Some(gate) = self.0.get(&(operation, moment)) {
                 gate.acquire().await.unwrap().forget();
             }
         };
@@ -91,47 +131,3 @@ impl Gated {
         output
     }
 }
-
-/// Implements a backend that does to each call with rows, and to purges, what its `pass` does.
-macro_rules! passes {
-    ($store:ty) => {
-        #[async_trait]
-        impl OnlineStoreBackend for $store {
-            fn capabilities(&self) -> Capabilities {
-                self.inner.capabilities()
-            }
-
-            async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Row> {
-                self.pass("get", self.inner.get(keys, call)).await
-            }
-
-            async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
-                self.pass("put", self.inner.put(puts, call)).await
-            }
-
-            async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
-                self.pass("delete", self.inner.delete(keys, call)).await
-            }
-
-            fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-                self.inner.scan(scope)
-            }
-
-            async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-                self.pass("purge", self.inner.purge(scope, progress)).await
-            }
-
-            async fn check(&self) -> Result<Health> {
-                self.inner.check().await
-            }
-
-            async fn close(&self) -> Result<()> {
-                self.inner.close().await
-            }
-        }
-    };
-}
-
-pub(super) use passes;
-
-passes!(Gated);

@@ -157,7 +157,7 @@ impl Mirrored {
         };
         let target = match self.target(to) {
             Ok(target) => target,
-            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.for_rows(keys.len()),
         };
         let rows = target.get(keys, call).await;
         if !mirrored {
@@ -216,7 +216,7 @@ impl OnlineStoreBackend for Mirrored {
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
         let known = match self.known(puts.iter().map(|put| &put.key), call).await {
             Ok(known) => known,
-            Err(error) => return puts.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.for_rows(puts.len()),
         };
         if self.is_alone(&known) {
             return self.source.put(puts, call).await;
@@ -235,7 +235,7 @@ impl OnlineStoreBackend for Mirrored {
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
         let known = match self.known(keys.iter(), call).await {
             Ok(known) => known,
-            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.for_rows(keys.len()),
         };
         if self.is_alone(&known) {
             return self.source.delete(keys, call).await;

@@ -142,7 +142,7 @@ impl Mirrored {
         let targets = match self.written(plan) {
             Ok(Written::Alone(store)) => return store.put(puts, call).await,
             Ok(Written::Also(targets)) => targets,
-            Err(error) => return puts.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.for_rows(puts.len()),
         };
         let (call, rows) = (limited(call, known), puts.len());
         let keys: Vec<RecordKey> = puts.iter().map(|put| put.key.clone()).collect();
@@ -178,7 +178,7 @@ impl Mirrored {
         let targets = match self.written(plan) {
             Ok(Written::Alone(store)) => return store.delete(keys, call).await,
             Ok(Written::Also(targets)) => targets,
-            Err(error) => return keys.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.for_rows(keys.len()),
         };
         let call = limited(call, known);
         let delete = |rows: Vec<usize>| async move { self.source.delete(&pick(keys, &rows), call).await };
@@ -216,6 +216,6 @@ async fn within<T>(
     tokio::time::timeout_at(call.deadline, work).await.unwrap_or_else(|_| {
         let message = "a write to two stores may not take so long; it is safe to repeat it";
         let error = Error::new(ErrorKind::DeadlineExceeded, message).with_in_doubt(true);
-        (0..rows).map(|_| Err(error.clone())).collect()
+        error.for_rows(rows)
     })
 }

@@ -1,0 +1,148 @@
+//! Backends around a backend.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::backend::{
+    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordPut,
+    VersionedRecord,
+};
+use crate::error::Result;
+use crate::key::{RecordKey, Scope};
+
+/// A backend that does something to the rows of another and leaves the rest to it. Every wrapper is an
+/// [`OnlineStoreBackend`].
+///
+/// What happens to rows has to be said; whatever concerns the store as a whole goes to [`inner`](Self::inner)
+/// unless the wrapper says otherwise. A wrapper that must see every call, such as one that counts them,
+/// implements [`OnlineStoreBackend`] itself, so that a method added to the contract cannot pass it by.
+///
+/// The methods are those of the contract, under the same names. To call them on a wrapper, import the
+/// contract only and name this trait by its path:
+///
+/// ```
+/// use std::sync::Arc;
+/// use feature_core::{
+///     CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
+///     VersionedRecord,
+/// };
+///
+/// #[derive(Debug)]
+/// struct ReadOnly(Arc<dyn OnlineStoreBackend>);
+///
+/// fn refused() -> Error {
+///     Error::new(ErrorKind::PermissionDenied, "the store is read-only")
+/// }
+///
+/// impl feature_core::BackendWrapper for ReadOnly {
+///     fn inner(&self) -> &dyn OnlineStoreBackend {
+///         &*self.0
+///     }
+///
+///     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
+///         self.0.get(keys, call).await
+///     }
+///
+///     async fn put(&self, puts: Vec<RecordPut>, _: CallContext) -> Vec<Result<PutOutcome>> {
+///         puts.iter().map(|_| Err(refused())).collect()
+///     }
+///
+///     async fn delete(&self, keys: &[RecordKey], _: CallContext) -> Vec<Result<bool>> {
+///         keys.iter().map(|_| Err(refused())).collect()
+///     }
+/// }
+///
+/// fn read_only(store: Arc<dyn OnlineStoreBackend>) -> Arc<dyn OnlineStoreBackend> {
+///     Arc::new(ReadOnly(store))
+/// }
+/// ```
+pub trait BackendWrapper: Send + Sync + fmt::Debug + 'static {
+    /// The backend inside.
+    fn inner(&self) -> &dyn OnlineStoreBackend;
+
+    /// See [`OnlineStoreBackend::capabilities`].
+    fn capabilities(&self) -> Capabilities {
+        self.inner().capabilities()
+    }
+
+    /// See [`OnlineStoreBackend::get`].
+    fn get(
+        &self,
+        keys: &[RecordKey],
+        call: CallContext,
+    ) -> impl Future<Output = Vec<Result<Option<VersionedRecord>>>> + Send;
+
+    /// See [`OnlineStoreBackend::put`].
+    fn put(
+        &self,
+        puts: Vec<RecordPut>,
+        call: CallContext,
+    ) -> impl Future<Output = Vec<Result<PutOutcome>>> + Send;
+
+    /// See [`OnlineStoreBackend::delete`].
+    fn delete(&self, keys: &[RecordKey], call: CallContext)
+    -> impl Future<Output = Vec<Result<bool>>> + Send;
+
+    /// See [`OnlineStoreBackend::scan`].
+    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
+        self.inner().scan(scope)
+    }
+
+    /// See [`OnlineStoreBackend::purge`].
+    fn purge(
+        &self,
+        scope: &Scope,
+        progress: &PurgeProgress,
+    ) -> impl Future<Output = Result<PurgeReport>> + Send {
+        async move { self.inner().purge(scope, progress).await }
+    }
+
+    /// See [`OnlineStoreBackend::check`].
+    fn check(&self) -> impl Future<Output = Result<Health>> + Send {
+        async move { self.inner().check().await }
+    }
+
+    /// See [`OnlineStoreBackend::close`].
+    fn close(&self) -> impl Future<Output = Result<()>> + Send {
+        async move { self.inner().close().await }
+    }
+}
+
+// A method added to the contract needs its place among those of a wrapper.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<W: BackendWrapper> OnlineStoreBackend for W {
+    fn capabilities(&self) -> Capabilities {
+        BackendWrapper::capabilities(self)
+    }
+
+    async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
+        BackendWrapper::get(self, keys, call).await
+    }
+
+    async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
+        BackendWrapper::put(self, puts, call).await
+    }
+
+    async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
+        BackendWrapper::delete(self, keys, call).await
+    }
+
+    fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
+        BackendWrapper::scan(self, scope)
+    }
+
+    async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
+        BackendWrapper::purge(self, scope, progress).await
+    }
+
+    async fn check(&self) -> Result<Health> {
+        BackendWrapper::check(self).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        BackendWrapper::close(self).await
+    }
+}

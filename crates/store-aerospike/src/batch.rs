@@ -11,8 +11,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use feature_core::{CallContext, Error, Result};
 use tokio::time::Instant;
 
-use crate::config::AerospikeConfig;
-use crate::connect::millis;
+use crate::config::{AerospikeConfig, millis};
 use crate::error::{from_client, out_of_time, unanswered};
 
 /// How long before the deadline a request gives up at most, so that its rows still have an outcome each
@@ -251,9 +250,4 @@ fn is_transient(error: &aerospike::Error) -> bool {
                 | Native::Io(_)
         ),
     }
-}
-
-/// The same error for each of the rows.
-pub(crate) fn all<T>(count: usize, error: &Error) -> Vec<Result<T>> {
-    (0..count).map(|_| Err(error.clone())).collect()
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use feature_core::{Error, Result, Secret, StoreUrl, format_duration};
 
-use crate::key::MAX_SET_BYTES;
-
 const DEFAULT_PORT: u16 = 3000;
 /// Longest name of a namespace that the server takes, in bytes.
 const MAX_NAMESPACE_BYTES: usize = 31;
+/// Longest name of a set that the server takes, in bytes.
+pub(crate) const MAX_SET_BYTES: usize = 63;
 
 /// Into which sets of the namespace records go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -261,6 +261,11 @@ impl AerospikeConfig {
         let hosts: Vec<_> = self.hosts.iter().map(|(name, port)| format!("{name}:{port}")).collect();
         hosts.join(",")
     }
+}
+
+/// In whole milliseconds, at least one: to the client, zero is no limit.
+pub(crate) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 fn tls_of(

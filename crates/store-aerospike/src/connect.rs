@@ -4,18 +4,17 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use aerospike::{AdminPolicy, AuthMode, Client, ClientPolicy, Host, TlsPolicy};
+use aerospike::{AuthMode, Client, ClientPolicy, Host, TlsPolicy};
 use feature_core::{Error, ErrorKind, Result, Secret, format_duration};
 use futures::FutureExt;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::config::{AerospikeConfig, Auth, TlsConfig};
+use crate::config::{AerospikeConfig, Auth, TlsConfig, millis};
 use crate::error::{BACKEND, from_client};
-use crate::health::Facts;
+use crate::info::Facts;
 
 /// A client that closes when it is dropped; by itself it would keep its connections as long as the process
 /// runs.
@@ -47,7 +46,7 @@ pub(crate) async fn connect(config: &AerospikeConfig) -> Result<(Connection, Fac
     let connecting = tokio::time::timeout(config.connect_timeout, async {
         let client = Client::new(&policy, &hosts).await.map_err(|error| unreachable(config, &error))?;
         let client = Connection(client);
-        let facts = Facts::ask(&client, admin(config), &config.namespace).await?;
+        let facts = Facts::ask(&client, config).await?;
         Ok((client, facts))
     });
     connecting.await.unwrap_or_else(|_| {
@@ -55,16 +54,6 @@ pub(crate) async fn connect(config: &AerospikeConfig) -> Result<(Connection, Fac
         let message = format!("no connection to {} within {waited}; check host and port", config.name());
         Err(Error::new(ErrorKind::Unavailable, message).with_backend(BACKEND))
     })
-}
-
-/// How long questions about the servers themselves may take.
-pub(crate) fn admin(config: &AerospikeConfig) -> AdminPolicy {
-    AdminPolicy { timeout: millis(config.socket_timeout) }
-}
-
-/// In whole milliseconds, at least one: to the client, zero is no limit.
-pub(crate) fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
 }
 
 fn unreachable(config: &AerospikeConfig, error: &aerospike::Error) -> Error {

@@ -4,10 +4,10 @@ use aerospike::{Key, Value};
 use feature_core::{EntityKey, Error, RecordKey, Result, Scope, ViewKey, escape_into, unescape};
 use twox_hash::XxHash3_128;
 
-use crate::config::SetLayout;
+use crate::config::{MAX_SET_BYTES, SetLayout};
 
-/// Longest name of a set that the server takes.
-pub(crate) const MAX_SET_BYTES: usize = 63;
+/// Longest canonical text of a record's key, in bytes: it is stored with the record.
+pub const MAX_KEY_BYTES: usize = 4 << 10;
 /// What must not stand as such in a tenant's name: `_` ends it; `:` and `;` separate what the server
 /// says about sets.
 const TENANT_SEPARATORS: &[u8] = b":;{}_";
@@ -45,10 +45,6 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(namespace: &str, layout: &SetLayout) -> Self {
         Self { namespace: namespace.to_owned(), layout: layout.clone() }
-    }
-
-    pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
     }
 
     /// Makes the keys of records, one after the other.

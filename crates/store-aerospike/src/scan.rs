@@ -13,22 +13,23 @@ use feature_core::{
 };
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 
-use crate::backend::Shared;
-use crate::connect::millis;
+use crate::cluster::Cluster;
+use crate::config::millis;
 use crate::error::from_client;
-use crate::health;
-use crate::key::Set;
+use crate::info;
+use crate::key::{Keys, Set};
 use crate::{value, write};
 
 /// How long one request of a purge may take, its repetitions included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn scan(
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
+    keys: Keys,
     scope: Scope,
 ) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
     let inside = scope.clone();
-    let rows = records(shared, scope, Bins::All).filter_map(move |found| {
+    let rows = records(cluster, keys, scope, Bins::All).filter_map(move |found| {
         let row = found.and_then(|(set, record)| {
             let key = set.parse_key(user_key(&record)?)?;
             let inside = inside.contains(&key);
@@ -45,13 +46,14 @@ pub(crate) fn scan(
 /// counts nor takes what has come since the purge began into account, and on the Community edition it does
 /// not survive a restart.
 pub(crate) async fn purge(
-    shared: &Arc<Shared>,
+    cluster: &Arc<Cluster>,
+    keys: &Keys,
     scope: &Scope,
     progress: &PurgeProgress,
 ) -> Result<PurgeReport> {
     let mut report = PurgeReport::default();
-    let rows = shared.config.batch_rows;
-    let mut parts = records(Arc::clone(shared), scope.clone(), Bins::None).chunks(rows);
+    let rows = cluster.config().batch_rows;
+    let mut parts = records(Arc::clone(cluster), keys.clone(), scope.clone(), Bins::None).chunks(rows);
     while let Some(part) = parts.next().await {
         let mut keys = Vec::with_capacity(part.len());
         for found in part {
@@ -60,7 +62,7 @@ pub(crate) async fn purge(
                 keys.extend(record.key);
             }
         }
-        let sender = shared.sender(CallContext::with_timeout(PATIENCE))?;
+        let sender = cluster.sender(CallContext::with_timeout(PATIENCE))?;
         let deleted = write::delete_keys(&sender, keys.len(), |row| Ok(keys[row].clone())).await;
         let removed = deleted.iter().filter(|row| matches!(row, Ok(true))).count() as u64;
         report.removed += removed;
@@ -73,36 +75,36 @@ pub(crate) async fn purge(
 type Found = Result<(Arc<Set>, Record)>;
 
 /// The records in the sets of a scope.
-fn records(shared: Arc<Shared>, scope: Scope, bins: Bins) -> BoxStream<'static, Found> {
+fn records(cluster: Arc<Cluster>, keys: Keys, scope: Scope, bins: Bins) -> BoxStream<'static, Found> {
     let sets = stream::once(async move {
         let existing = match scope {
             Scope::View(_) => BTreeSet::new(),
-            _ => health::sets(&shared).await?,
+            _ => info::sets(cluster.client()?, cluster.config()).await?,
         };
-        let sets = shared.keys.sets(&scope, existing.iter().map(String::as_str));
-        Ok::<_, Error>((shared, sets))
+        let sets = keys.sets(&scope, existing.iter().map(String::as_str));
+        Ok::<_, Error>((cluster, sets))
     });
     let rows = sets.flat_map(move |sets| match sets {
         Err(error) => stream::once(async { Err(error) }).boxed(),
-        Ok((shared, sets)) => {
+        Ok((cluster, sets)) => {
             let bins = bins.clone();
-            let rows = move |set| records_of(Arc::clone(&shared), set, bins.clone());
+            let rows = move |set| records_of(Arc::clone(&cluster), set, bins.clone());
             stream::iter(sets).flat_map(rows).boxed()
         }
     });
     rows.boxed()
 }
 
-fn records_of(shared: Arc<Shared>, set: Set, bins: Bins) -> BoxStream<'static, Found> {
+fn records_of(cluster: Arc<Cluster>, set: Set, bins: Bins) -> BoxStream<'static, Found> {
     let set = Arc::new(set);
     let name = set.name.clone();
     let started = stream::once(async move {
-        let client = shared.client()?;
+        let (client, config) = (cluster.client()?, cluster.config());
         let mut policy = QueryPolicy::default();
-        policy.base_policy.socket_timeout = millis(shared.config.socket_timeout.max(PATIENCE));
-        let statement = Statement::new(shared.keys.namespace(), name, bins);
+        policy.base_policy.socket_timeout = millis(config.socket_timeout.max(PATIENCE));
+        let namespace = config.namespace.clone();
+        let statement = Statement::new(&namespace, name, bins);
         let rows = client.query(&policy, PartitionFilter::all(), statement).await;
-        let namespace = shared.config.namespace.clone();
         match rows {
             Ok(rows) => Ok(Rows { rows: rows.into_stream(), namespace }),
             Err(error) => Err(from_client(&error, &namespace)),

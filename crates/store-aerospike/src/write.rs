@@ -16,6 +16,9 @@ use crate::filter::Filters;
 use crate::key::Keys;
 use crate::value::{self, BIN};
 
+/// Longest time to live that the server takes.
+pub const MAX_TTL: Duration = Duration::from_secs(3_650 * 86_400);
+
 pub(crate) async fn put(
     sender: &Sender<'_>,
     keys: &Keys,
@@ -139,7 +142,7 @@ mod tests {
             (Some(Duration::from_micros(1)), Expiration::Seconds(1)),
             (Some(Duration::from_secs(1)), Expiration::Seconds(1)),
             (Some(Duration::from_micros(1_000_001)), Expiration::Seconds(2)),
-            (Some(crate::backend::MAX_TTL), Expiration::Seconds(315_360_000)),
+            (Some(MAX_TTL), Expiration::Seconds(315_360_000)),
         ] {
             assert_eq!(expiration(ttl), expected);
         }

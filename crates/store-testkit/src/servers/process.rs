@@ -18,9 +18,13 @@ const LOOKS: usize = 1_000;
 /// Runs the server until its own input ends, and sends it the signals that it reads. So the server goes
 /// when this process does, even if that is killed and runs no destructor; a paused one is woken to end.
 /// Asking for its jobs makes a shell forget one that has ended, which then no signal reaches.
+/// A pause takes a moment to reach every thread, and until then the server may still answer.
 const SUPERVISOR: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 &
 trap '' HUP INT PIPE
-while read -r signal && jobs >/dev/null && kill -s "$signal" $!; do echo sent; done
+while read -r signal && jobs >/dev/null && kill -s "$signal" $!; do
+    while [ "$signal" = STOP ] && cat /proc/$!/task/*/stat 2>/dev/null | grep -q ') [RSD] '; do sleep 0.01; done
+    echo sent
+done
 kill $!; kill -s CONT $!; wait"#;
 
 /// What to run, and where.

@@ -9,6 +9,7 @@ mod images;
 mod links;
 mod process;
 mod servers;
+mod sources;
 mod suites;
 mod test;
 

@@ -1,32 +1,28 @@
-//! Where the servers that tests use come from.
-//!
-//! This only makes sure that there is something to start; the launcher in `store-testkit` starts it, when
-//! the first test asks for it.
+//! The servers that tests use: what they are called, their programs and their images.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::images;
-use crate::process::{Result, find, metadata, output, root, run, succeeds_within};
+use crate::process::{Result, find, output, root, run, succeeds_within};
 
 /// A kind of server.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     /// Names the address of one that runs already.
-    url_variable: &'static str,
+    pub(crate) url_variable: &'static str,
     /// Tells the launcher which image to start.
-    image_variable: &'static str,
+    pub(crate) image_variable: &'static str,
     /// What `cargo xtask images` makes.
     pub(crate) local_image: &'static str,
-    official_image: &'static str,
+    pub(crate) official_image: &'static str,
     pub(crate) program: &'static str,
     /// The Debian package that has the program, where there is one.
     package: Option<&'static str>,
     /// The crates whose tests start it.
-    users: &'static [&'static str],
+    pub(crate) users: &'static [&'static str],
     /// Whether tests do harm to servers of their own, for which they need the program.
-    harmed: bool,
+    pub(crate) harmed: bool,
 }
 
 pub(crate) const REDIS: Server = Server {
@@ -66,93 +62,6 @@ pub(crate) const AEROSPIKE: Server = Server {
 };
 
 pub(crate) const ALL: [Server; 3] = [REDIS, VALKEY, AEROSPIKE];
-
-/// How tests will get a server.
-enum Source {
-    Address,
-    Image(String),
-    Program(PathBuf),
-}
-
-/// Finds or makes a source of every server that the workspace's tests use, and says which. Gives the
-/// environment variables that tell the tests. A server that cannot be had fails nothing: its tests are
-/// ignored, and this says so.
-///
-/// # Errors
-/// When the workspace cannot be read.
-pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
-    let metadata = metadata(&["--no-deps"])?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let packages: Vec<&str> = packages.filter_map(|package| package["name"].as_str()).collect();
-    let mut variables = Vec::new();
-    for server in ALL {
-        if !server.users.iter().any(|user| packages.contains(user)) {
-            continue;
-        }
-        let source = source(&server);
-        match &source {
-            Some(Source::Address) => println!("{}: at the address in {}", server.name, server.url_variable),
-            Some(Source::Image(image)) => {
-                println!("{}: a container of {image}", server.name);
-                variables.push((server.image_variable, image.clone()));
-            }
-            Some(Source::Program(program)) => {
-                println!("{}: {}", server.name, program.display());
-                if find(server.program).is_none() {
-                    variables.extend(path_with(program.parent()));
-                }
-            }
-            None => println!(
-                "{name}: none. Tests that need it will be ignored. To have them run, set {url} to the address \
-                 of a server, or start Docker, or put {program} on the PATH.",
-                name = server.name,
-                url = server.url_variable,
-                program = server.program,
-            ),
-        }
-        if server.harmed && !matches!(source, Some(Source::Program(_)) | None) {
-            match program(&server) {
-                Some(program) => println!("{}: tests that do harm start {}", server.name, program.display()),
-                None => println!(
-                    "{}: tests that do harm will be ignored, for there is no {} on the PATH",
-                    server.name, server.program
-                ),
-            }
-        }
-    }
-    Ok(variables)
-}
-
-fn source(server: &Server) -> Option<Source> {
-    if std::env::var_os(server.url_variable).is_some() {
-        return Some(Source::Address);
-    }
-    if docker_answers()
-        && let Some(image) = image(server)
-    {
-        return Some(Source::Image(image));
-    }
-    program(server).map(Source::Program)
-}
-
-/// An image of the server: the one that the environment names, one that is here, one from a registry, or
-/// one made here.
-fn image(server: &Server) -> Option<String> {
-    if let Ok(image) = std::env::var(server.image_variable) {
-        return Some(image);
-    }
-    let here = [server.local_image, server.official_image].into_iter().find(|image| image_exists(image));
-    if let Some(image) = here.or_else(|| pulled(server)) {
-        return Some(image.to_owned());
-    }
-    match images::make(server, &program(server)?) {
-        Ok(()) => Some(server.local_image.to_owned()),
-        Err(error) => {
-            eprintln!("{}: no image could be made: {error}", server.name);
-            None
-        }
-    }
-}
 
 /// The official image, if a registry gives it.
 pub(crate) fn pulled(server: &Server) -> Option<&'static str> {
@@ -203,13 +112,6 @@ fn valkey() -> Option<PathBuf> {
         }
     }
     server()
-}
-
-/// The PATH with one more folder.
-fn path_with(folder: Option<&Path>) -> Option<(&'static str, String)> {
-    let path = std::env::var_os("PATH")?;
-    let folders = std::env::split_paths(&path).chain(folder.map(Path::to_path_buf));
-    Some(("PATH", std::env::join_paths(folders).ok()?.into_string().ok()?))
 }
 
 /// Whether this is Debian, or one of its kind, and the user is root.

@@ -8,12 +8,12 @@ use std::process::{ExitCode, Stdio};
 use serde_json::Value;
 
 use crate::process::{Result, cargo};
-use crate::servers;
+use crate::sources;
 use crate::suites::{Suites, Totals};
 
 /// Builds and runs every test, prints a table of suites and, as the last line, the totals.
 pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
-    let variables = servers::prepare()?;
+    let variables = sources::prepare()?;
     let Some(names) = build()? else {
         println!("\nThe tests do not build; none was run.");
         return Ok(conclude(Totals { passed: 0, failed: 0, ignored: 0 }, false));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::record::FeatureNames;
+use crate::names::FeatureNames;
 use crate::value::{FeatureValue, FeatureValues};
 
 /// Feature values by name, as a write brings them. Setting a name again replaces its value.

@@ -8,6 +8,7 @@ mod features;
 mod json;
 mod key;
 mod merge;
+mod names;
 mod record;
 mod row;
 mod settings;
@@ -27,8 +28,9 @@ pub use escape::{escape_into, unescape};
 pub use features::Features;
 pub use key::{RecordKey, SYSTEM_TENANT, Scope, ViewKey};
 pub use merge::merge;
+pub use names::FeatureNames;
 pub use record::{
-    FeatureNames, MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,
+    MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,
 };
 pub use row::{FeatureCell, FeatureRow, FeatureStatus, RowDecoder};
 pub use settings::{Params, Secret, StoreUrl};

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::features::Features;
-use crate::record::{FeatureNames, Record};
+use crate::names::FeatureNames;
+use crate::record::Record;
 use crate::time::Timestamp;
 use crate::value::FeatureValue;
 

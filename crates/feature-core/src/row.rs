@@ -12,7 +12,8 @@ use bytes::Bytes;
 
 use crate::entity::EntityKey;
 use crate::error::Result;
-use crate::record::{FeatureNames, RecordView};
+use crate::names::FeatureNames;
+use crate::record::RecordView;
 use crate::time::Timestamp;
 use crate::value::{FeatureValue, FeatureValues};
 

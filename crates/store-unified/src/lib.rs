@@ -2,6 +2,7 @@
 
 mod migration;
 pub mod observe;
+mod pattern;
 mod registry;
 mod request;
 mod settings;
@@ -12,6 +13,7 @@ pub use migration::{
     Comparison, Difference, MigrationProgress, MigrationSettings, MigrationStatus, Migrations, Phase,
     StartOptions, Step, Verified,
 };
+pub use pattern::Pattern;
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
 pub use request::{CellStatus, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow};
 pub use settings::{Problem, Problems, Settings, SettingsFormat, SettingsReader, StoreEntry};
@@ -21,6 +23,6 @@ pub use store::{
 pub use wrappers::provenance;
 pub use wrappers::{
     CacheSettings, CacheStats, Cached, Circuit, CircuitSettings, Fallback, FallbackSettings, HedgeSettings,
-    Hedged, LimitSettings, Limited, MirrorSettings, Mirrored, Observed, Pattern, Quota, Quotas,
-    RetrySettings, Retrying, Route, Routed,
+    Hedged, LimitSettings, Limited, MirrorSettings, Mirrored, Observed, Quota, Quotas, RetrySettings,
+    Retrying, Route, Routed,
 };

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, shape, verify};
-use super::names::{FeatureNames, NamesView};
+use super::names::NamesView;
 use super::value::{MIXED, Reader, fixed_width};
 use super::{GROUP, Record, damaged, unbiased};
 use crate::error::Result;
 use crate::features::Features;
+use crate::names::FeatureNames;
 use crate::time::Timestamp;
 use crate::value::FeatureValue;
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, seal, shape};
-use super::names::{self, FeatureNames};
+use super::names;
 use super::{GROUP, MAX_FEATURES, MAX_RECORD_BYTES, Record, biased, value};
 use crate::error::{Error, Result};
+use crate::names::FeatureNames;
 use crate::time::Timestamp;
 use crate::value::FeatureValue;
 

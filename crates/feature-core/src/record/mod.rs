@@ -42,7 +42,6 @@ mod value;
 pub(crate) use decode::RecordView;
 pub(crate) use encode::Encoder;
 pub use header::RecordHeader;
-pub use names::FeatureNames;
 
 use crate::error::{Error, Result};
 use crate::features::Features;

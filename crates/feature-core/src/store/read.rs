@@ -6,7 +6,7 @@ use super::{Distinct, OnlineStore};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::key::ViewKey;
-use crate::record::FeatureNames;
+use crate::names::FeatureNames;
 use crate::row::{FeatureRow, RowDecoder};
 
 /// The rows of a batch read, in the order of the entity keys asked for; `Ok(None)` where the entity has

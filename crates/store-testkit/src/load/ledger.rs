@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use feature_core::{FeatureRow, Timestamp};
 
-use super::COMMON_FEATURES;
+use super::plan::COMMON_FEATURES;
 use crate::case::START;
 
 /// Remembers, for every entity and everything that is written on its own, which writes were acknowledged

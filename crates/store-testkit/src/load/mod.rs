@@ -5,7 +5,9 @@
 //! older than it has acknowledged, mixes up records, or keeps a caller waiting, is caught.
 
 mod ledger;
+mod plan;
 mod report;
+mod stats;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -17,17 +19,12 @@ use feature_core::{EntityKey, ErrorKind, OnlineStore, Result};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-pub use report::{CallStats, ErrorClass, ErrorStats, LoadReport, Loss, Verification};
+pub use plan::LoadPlan;
+pub use report::{LoadReport, Loss, Verification};
+pub use stats::{CallStats, ErrorClass, ErrorStats};
 
 use ledger::Ledger;
 use worker::{Shared, Worker};
-
-/// The view whose features are written one by one: feature `w0` by writer 0, and so on.
-const OWN_VIEW: &str = "load_own";
-/// The view whose features are always written together, by every writer.
-const COMMON_VIEW: &str = "load_common";
-/// The features of that view.
-const COMMON_FEATURES: [&str; 3] = ["a", "b", "c"];
 
 /// How many calls in a row must succeed, for every worker, before the store counts as recovered.
 const IN_A_ROW: usize = 3;
@@ -35,37 +32,6 @@ const IN_A_ROW: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long past its deadline a call may last before it counts as hung.
 const HUNG: Duration = Duration::from_secs(30);
-
-/// How much load, and of what kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadPlan {
-    /// Tasks that write. Each writes in turn a feature of its own, which meets those of the others in a
-    /// merge, and a set of features common to all, which takes the fast path.
-    pub writers: usize,
-    /// Tasks that read both.
-    pub readers: usize,
-    /// How many entities they share.
-    pub entities: usize,
-    /// How many entities a call concerns.
-    pub batch: usize,
-    /// How long a call may take.
-    pub deadline: Duration,
-    /// How long a worker rests between two calls.
-    pub rest: Duration,
-}
-
-impl Default for LoadPlan {
-    fn default() -> Self {
-        Self {
-            writers: 4,
-            readers: 2,
-            entities: 200,
-            batch: 20,
-            deadline: Duration::from_secs(1),
-            rest: Duration::from_millis(2),
-        }
-    }
-}
 
 /// Writers and readers at work. Dropping it ends them.
 ///

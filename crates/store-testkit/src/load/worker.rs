@@ -10,8 +10,8 @@ use feature_core::{
 use tokio::time::Instant;
 
 use super::ledger::{Fate, Ledger, time_of};
-use super::report::{CallStats, ErrorClass};
-use super::{COMMON_FEATURES, COMMON_VIEW, LoadPlan, OWN_VIEW};
+use super::plan::{COMMON_FEATURES, COMMON_VIEW, LoadPlan, OWN_VIEW, thing};
+use super::stats::{CallStats, ErrorClass};
 
 /// How many descriptions of one kind of fault are kept.
 const SAMPLES: usize = 20;
@@ -213,11 +213,6 @@ impl Overall {
             }
         }
     }
-}
-
-/// What is written on its own, for people.
-pub(super) fn thing(what: usize, writers: usize) -> String {
-    if what < writers { format!("w{what}") } else { COMMON_FEATURES.join("+") }
 }
 
 /// The rows of a write's answer; an error of the whole call is the error of each.

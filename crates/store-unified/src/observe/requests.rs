@@ -9,7 +9,7 @@ use tracing::{Span, debug_span, field};
 
 use super::names::{FRESHNESS_SECONDS, REQUEST_ROWS, REQUEST_SECONDS, REQUESTS};
 use super::series::{Series, Status};
-use crate::wrappers::Pattern;
+use crate::pattern::Pattern;
 
 /// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

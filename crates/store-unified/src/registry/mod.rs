@@ -1,6 +1,7 @@
 //! The registry: which feature views there are, and what models ask for.
 
 mod evolve;
+pub(crate) mod plan;
 mod reference;
 mod service;
 
@@ -15,7 +16,7 @@ pub use evolve::{Force, view_contradictions};
 pub use reference::FeatureRef;
 pub use service::FeatureService;
 
-use crate::request::plan::{Plan, hint};
+use plan::{Plan, hint};
 
 /// The declared feature views and feature services, checked as a whole. Immutable and cheap to clone.
 ///

@@ -1,7 +1,6 @@
 //! Requests: what a model asks for, and the table it gets.
 
 mod json;
-pub(crate) mod plan;
 mod table;
 
 use std::sync::Arc;
@@ -11,8 +10,8 @@ use feature_core::{EntityKey, OnlineStore, Result, ViewRead};
 
 pub use table::{CellStatus, FeatureColumn, FeatureTable, RowError, TableCell, TableRow};
 
+use crate::registry::plan::Plan;
 use crate::registry::{FeatureRef, Registry};
-use plan::Plan;
 
 /// What a model asks for: features of any views, of some entities of a tenant.
 ///

@@ -9,8 +9,8 @@ use feature_core::{
     ValueType, ViewKey,
 };
 
-use super::plan::{ColumnSpec, Plan, PlannedView};
 use crate::registry::FeatureRef;
+use crate::registry::plan::{ColumnSpec, Plan, PlannedView};
 
 /// What there is to say about a cell of a [`FeatureTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::reader::Field;
 use super::views::Views;
-use crate::wrappers::{CacheSettings, Pattern};
+use crate::pattern::Pattern;
+use crate::wrappers::CacheSettings;
 
 /// What says that something is not cached.
 const OFF: &str = "off";

@@ -4,8 +4,9 @@ use super::policies;
 use super::reader::{Field, Section};
 use super::stores::StoreNames;
 use super::views::Views;
+use crate::pattern::Pattern;
 use crate::store::{Destination, RouteRule};
-use crate::wrappers::{FallbackSettings, MirrorSettings, Pattern};
+use crate::wrappers::{FallbackSettings, MirrorSettings};
 
 /// The routes, and the line of each. With views only these can be routed.
 pub(super) fn read(

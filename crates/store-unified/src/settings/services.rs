@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::reader::Field;
 use super::views::Views;
+use crate::registry::plan::Plan;
 use crate::registry::{FeatureRef, FeatureService};
-use crate::request::plan::Plan;
 
 pub(super) fn read(field: &Field<'_>, views: &Views) -> Vec<FeatureService> {
     let mut lines = HashMap::new();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use feature_core::{OnlineStoreBackend, ViewKey};
 
+use crate::pattern::Pattern;
 use crate::wrappers::{
-    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Pattern, Quota,
-    RetrySettings,
+    CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Quota, RetrySettings,
 };
 
 /// A store, by the name that routes know it by, and what stands between it and its callers. What is `None`

@@ -31,4 +31,4 @@ pub use mirrored::{MirrorSettings, Mirrored};
 pub use observed::Observed;
 pub use quotas::{Quota, Quotas};
 pub use retrying::{RetrySettings, Retrying};
-pub use routed::{Pattern, Route, Routed};
+pub use routed::{Route, Routed};

@@ -18,8 +18,8 @@ use metrics::Counter;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use super::routed::Pattern;
 use crate::observe::names::QUOTA_REFUSED_ROWS;
+use crate::pattern::Pattern;
 
 /// How much a tenant may do. A rate that is `None` is not limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

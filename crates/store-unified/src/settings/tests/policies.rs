@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::super::*;
 use super::{says, yaml};
+use crate::pattern::Pattern;
 use crate::wrappers::{
-    CacheSettings, CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Pattern,
-    Quota, RetrySettings,
+    CacheSettings, CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Quota,
+    RetrySettings,
 };
 
 #[test]

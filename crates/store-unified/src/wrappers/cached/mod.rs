@@ -25,11 +25,10 @@ use futures::stream::BoxStream;
 use metrics::{Counter, Gauge};
 use moka::sync::Cache;
 
-use self::reads::Wanted;
 use self::traffic::{Marks, Row, Traffic, Writing};
-use super::routed::Pattern;
 use super::rows::{by_view, unanswered};
 use crate::observe::names::{CACHE_BYTES, CACHE_ROWS};
+use crate::pattern::Pattern;
 
 /// What a cache may keep, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +88,15 @@ struct Entry {
     served: Range<Timestamp>,
     marks: Arc<Marks>,
     number: usize,
+}
+
+/// A record that is not in the cache.
+struct Wanted<'a> {
+    /// Its number in the call.
+    number: usize,
+    key: &'a RecordKey,
+    /// For how long it may be served; `None` is not at all, and then nobody joins its read.
+    ttl: Option<Duration>,
 }
 
 /// What a cache has done so far, in rows.

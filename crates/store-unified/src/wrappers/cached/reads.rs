@@ -1,7 +1,6 @@
 //! Reads of the store that several calls may wait for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use feature_core::{CallContext, RecordHeader, RecordKey, Timestamp, VersionedRecord};
@@ -10,18 +9,9 @@ use futures::future::{join, join_all};
 use tokio::time::{Instant, timeout_at};
 
 use super::traffic::{Answer, Fetch, Marks, Row, Seat, State};
-use super::{Entry, Inner, Outcome};
+use super::{Entry, Inner, Outcome, Wanted};
 use crate::wrappers::provenance;
 use crate::wrappers::rows::unanswered;
-
-/// A record that is not in the cache.
-pub(super) struct Wanted<'a> {
-    /// Its number in the call.
-    pub(super) number: usize,
-    pub(super) key: &'a RecordKey,
-    /// For how long it may be served; `None` is not at all, and then nobody joins its read.
-    pub(super) ttl: Option<Duration>,
-}
 
 /// What a call waits for.
 #[derive(Default)]

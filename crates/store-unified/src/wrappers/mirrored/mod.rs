@@ -19,8 +19,6 @@ use super::foreign::foreign;
 use super::routed::strictest;
 use super::rows::{by_place, by_view, in_order, pick, unanswered};
 use super::settle::is_grave;
-use write::Target;
-
 use crate::migration::{Entry, Known, MigrationSettings, Plan, Watch};
 use crate::observe::names::MIRROR_FAILURES;
 
@@ -49,6 +47,14 @@ pub struct Mirrored {
     /// Rows that each of the others has not taken, by number.
     missed: Vec<Counter>,
     capabilities: Capabilities,
+}
+
+/// A store that is written too.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// Its number among the others.
+    number: usize,
+    required: bool,
 }
 
 impl Mirrored {

@@ -9,19 +9,11 @@ use feature_core::{
 use futures::future::join_all;
 use tokio::time::Instant;
 
-use super::Mirrored;
+use super::{Mirrored, Target};
 use crate::migration::{Known, Plan};
 use crate::wrappers::foreign::{self, foreign};
 use crate::wrappers::rows::{counted, pick, unanswered};
 use crate::wrappers::settle::{Link, Task, settle};
-
-/// A store that is written too.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Target {
-    /// Its number among the others.
-    pub(super) number: usize,
-    pub(super) required: bool,
-}
 
 /// Which stores a write goes to.
 enum Written<'a> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use feature_core::{EntityKey, Error, FeatureView, Result, ValueType};
 
-use crate::registry::FeatureRef;
+use super::reference::FeatureRef;
 
 /// How many join keys that rows lack an error lists.
 const MAX_PROBLEMS: usize = 20;

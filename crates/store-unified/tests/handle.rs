@@ -98,6 +98,18 @@ async fn only_declared_views_and_never_the_reserved_tenant() {
     assert!(refused.message().contains("not declared; declared are customers, merchants"), "{refused}");
     let refused = store.write_features("acme", "customers", &key, [("orders", "many")], None, None).await;
     assert!(refused.unwrap_err().message().contains("`orders` is int64"));
+    // The handle under it takes no other names.
+    for (tenant, view, why) in [(SYSTEM_TENANT, "customers", "reserved"), ("acme", "any", "not declared")] {
+        let online = store.online();
+        let written = online.write_features(tenant, view, &key, [("orders", 1)], None, None).await.err();
+        let read = online.batch_read(tenant, view, std::slice::from_ref(&key), None).await.err();
+        let deleted = online.delete(tenant, view, std::slice::from_ref(&key)).await.err();
+        for error in [written, read, deleted] {
+            assert!(error.unwrap().message().contains(why));
+        }
+    }
+    let system = Scope::view(SYSTEM_TENANT, "customers").unwrap();
+    assert!(store.online().purge(&system).await.unwrap_err().message().contains("reserved"));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{Distinct, OnlineStore};
 use crate::backend::{Capabilities, Health, PurgeProgress, PurgeReport};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::key::{RecordKey, Scope, ViewKey};
+use crate::key::{RecordKey, Scope};
 use crate::row::{FeatureRow, RowDecoder};
 
 impl OnlineStore {
@@ -24,7 +24,7 @@ impl OnlineStore {
         feature_view: &str,
         entity_keys: &[EntityKey],
     ) -> Result<Vec<Result<bool>>> {
-        let view = ViewKey::new(tenant_id, feature_view).map_err(|e| self.error("delete", e))?;
+        let view = self.view_key(tenant_id, feature_view).map_err(|e| self.error("delete", e))?;
         let mut distinct = Distinct::with_capacity(entity_keys.len());
         let mut keys = Vec::with_capacity(entity_keys.len());
         let number = |entity| {
@@ -65,6 +65,9 @@ impl OnlineStore {
         let mut decoders: HashMap<String, RowDecoder> = HashMap::new();
         let rows = self.shared.backend.scan(scope).filter_map(move |record| {
             let row = record.and_then(|(key, record)| {
+                if store.is_withheld(key.view().tenant()) {
+                    return Ok(None);
+                }
                 let view = key.view().view();
                 if !decoders.contains_key(view) {
                     decoders.insert(view.to_owned(), RowDecoder::new(None, store.max_age_of(view)));
@@ -96,10 +99,14 @@ impl OnlineStore {
     /// # Errors
     /// As [`purge`](Self::purge); what was removed before the error is counted.
     pub async fn purge_with_progress(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        if *scope == Scope::Store {
-            let error = Error::invalid_argument("a purge is of a tenant, or of a view of a tenant: name one");
-            return Err(self.error("purge", error));
-        }
+        let tenant = match scope {
+            Scope::Tenant(tenant) => Ok(tenant.as_str()),
+            Scope::View(view) => Ok(view.tenant()),
+            Scope::Store => {
+                Err(Error::invalid_argument("a purge is of a tenant, or of a view of a tenant: name one"))
+            }
+        };
+        tenant.and_then(|tenant| self.check_tenant(tenant)).map_err(|e| self.error("purge", e))?;
         self.shared.backend.purge(scope, progress).await.map_err(|e| self.error("purge", e).with_key(scope))
     }
 

@@ -21,7 +21,7 @@ pub use write::{FeatureWrite, WriteMode};
 use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};
 use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key::{RecordKey, ViewKey};
+use crate::key::{RecordKey, SYSTEM_TENANT, ViewKey};
 use crate::row::KnownLayouts;
 use crate::time::{Clock, SystemClock, format_duration};
 use crate::view::FeatureView;
@@ -68,14 +68,23 @@ struct Shared {
     capabilities: Capabilities,
     clock: Arc<dyn Clock>,
     views: HashMap<String, FeatureView>,
+    names: Names,
     settings: StoreSettings,
     layouts: KnownLayouts,
+}
+
+/// Which names a handle takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names {
+    declared_views_only: bool,
+    without_system_tenant: bool,
 }
 
 impl OnlineStore {
     /// A handle with the default settings, the system's clock, and no declared views.
     pub fn new(backend: Arc<dyn OnlineStoreBackend>) -> Self {
-        Self::assemble(backend, Arc::new(SystemClock), HashMap::new(), StoreSettings::default())
+        let (clock, settings) = (Arc::new(SystemClock), StoreSettings::default());
+        Self::assemble(backend, clock, HashMap::new(), Names::default(), settings)
     }
 
     /// A handle with settings, clock or views of one's own.
@@ -84,6 +93,7 @@ impl OnlineStore {
             backend,
             clock: Arc::new(SystemClock),
             views: Vec::new(),
+            names: Names::default(),
             settings: StoreSettings::default(),
         }
     }
@@ -92,6 +102,7 @@ impl OnlineStore {
         backend: Arc<dyn OnlineStoreBackend>,
         clock: Arc<dyn Clock>,
         views: HashMap<String, FeatureView>,
+        names: Names,
         settings: StoreSettings,
     ) -> Self {
         let deadline = settings.deadline;
@@ -102,6 +113,7 @@ impl OnlineStore {
                 capabilities,
                 clock,
                 views,
+                names,
                 settings,
                 layouts: KnownLayouts::default(),
             }),
@@ -158,6 +170,34 @@ impl OnlineStore {
         error.with_operation(operation).with_backend(self.shared.capabilities.backend)
     }
 
+    /// The view of a tenant, if the handle takes both.
+    fn view_key(&self, tenant_id: &str, feature_view: &str) -> Result<ViewKey> {
+        self.check_tenant(tenant_id)?;
+        let key = ViewKey::new(tenant_id, feature_view)?;
+        if self.shared.names.declared_views_only && self.view(feature_view).is_none() {
+            let mut known: Vec<_> = self.shared.views.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            return Err(Error::invalid_argument(format!(
+                "feature view `{feature_view}` is not declared; declared are {}",
+                known.join(", ")
+            )));
+        }
+        Ok(key)
+    }
+
+    fn check_tenant(&self, tenant_id: &str) -> Result<()> {
+        match self.is_withheld(tenant_id) {
+            true => Err(Error::invalid_argument(format!(
+                "the tenant `{SYSTEM_TENANT}` is reserved for what the software itself keeps"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn is_withheld(&self, tenant_id: &str) -> bool {
+        self.shared.names.without_system_tenant && tenant_id == SYSTEM_TENANT
+    }
+
     /// The record's key, if the backend can hold it.
     fn key(&self, view: &ViewKey, entity: &EntityKey) -> Result<RecordKey> {
         let key = RecordKey::new(view.clone(), entity.clone());
@@ -194,6 +234,7 @@ pub struct OnlineStoreBuilder {
     backend: Arc<dyn OnlineStoreBackend>,
     clock: Arc<dyn Clock>,
     views: Vec<FeatureView>,
+    names: Names,
     settings: StoreSettings,
 }
 
@@ -206,10 +247,25 @@ impl OnlineStoreBuilder {
     }
 
     /// Declares views: their writes are checked, their TTL and max age hold by default. A view that is
-    /// not declared takes anything.
+    /// not declared takes anything, unless it is [refused](Self::declared_views_only).
     #[must_use]
     pub fn views(mut self, views: impl IntoIterator<Item = FeatureView>) -> Self {
         self.views.extend(views);
+        self
+    }
+
+    /// Refuses views that are not declared.
+    #[must_use]
+    pub fn declared_views_only(mut self) -> Self {
+        self.names.declared_views_only = true;
+        self
+    }
+
+    /// Refuses [the tenant that is reserved](SYSTEM_TENANT) for the software itself, and leaves its records
+    /// out of scans.
+    #[must_use]
+    pub fn without_system_tenant(mut self) -> Self {
+        self.names.without_system_tenant = true;
         self
     }
 
@@ -236,7 +292,7 @@ impl OnlineStoreBuilder {
                 return Err(Error::invalid_argument(format!("feature view `{name}` is declared twice")));
             }
         }
-        Ok(OnlineStore::assemble(self.backend, self.clock, views, self.settings))
+        Ok(OnlineStore::assemble(self.backend, self.clock, views, self.names, self.settings))
     }
 }
 

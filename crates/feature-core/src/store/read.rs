@@ -73,7 +73,7 @@ impl OnlineStore {
         let mut views: Vec<ViewKey> = Vec::with_capacity(reads.len());
         let mut decoders = Vec::with_capacity(reads.len());
         for read in reads {
-            let view = ViewKey::new(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
+            let view = self.view_key(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
             decoders.push(self.decoder(read.feature_view, read.feature_names)?);
             // A view that is asked for twice is one view.
             let number = views.iter().position(|earlier| *earlier == view).unwrap_or(views.len());

@@ -194,7 +194,7 @@ impl OnlineStore {
         feature_view: &str,
         writes: impl IntoIterator<Item = W>,
     ) -> Result<WriteReport> {
-        let view = ViewKey::new(tenant_id, feature_view).map_err(|e| self.error("write", e))?;
+        let view = self.view_key(tenant_id, feature_view).map_err(|e| self.error("write", e))?;
         let now = self.shared.clock.now();
         let (groups, mut outcomes) = self.group(&view, writes, now);
         let call = self.call();

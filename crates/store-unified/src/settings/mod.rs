@@ -108,9 +108,7 @@ impl Settings {
     /// `InvalidArgument` for an empty name.
     pub fn route(&self, tenant_id: &str, feature_view: &str) -> Result<Decision> {
         let view = ViewKey::new(tenant_id, feature_view)?;
-        let rule = self.routes.iter().position(|rule| rule.matches(&view));
-        let to = rule.map_or(&self.default, |rule| &self.routes[rule].to).clone();
-        Ok(Decision { rule, to })
+        Ok(Decision::of(&view, &self.routes, &self.default))
     }
 
     /// The line of the rule that decided; `None` for a default that the file does not state.

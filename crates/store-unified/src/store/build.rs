@@ -171,11 +171,15 @@ impl UnifiedFeatureStoreBuilder {
         }
 
         let views = self.registry.iter().flat_map(Registry::views).cloned();
-        let store = OnlineStore::builder(top)
+        let mut store = OnlineStore::builder(top)
             .clock(Arc::clone(&self.clock))
             .views(views)
-            .settings(self.settings)
-            .build()?;
+            .without_system_tenant()
+            .settings(self.settings);
+        if self.registry.is_some() {
+            store = store.declared_views_only();
+        }
+        let store = store.build()?;
         let classes = self.tenants.into_iter().map(|rule| (rule.tenant, rule.class));
         let metrics = if self.observed { RequestMetrics::new(classes) } else { RequestMetrics::off() };
         let (routes, clock, registry) = (self.routes, self.clock, self.registry);

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use feature_core::{
     BatchRows, Clock, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore,
-    PurgeProgress, PurgeReport, RecordKey, Result, SYSTEM_TENANT, Scope, Timestamp, Ttl, ViewKey,
-    WriteOutcome, WriteReport,
+    PurgeProgress, PurgeReport, RecordKey, Result, Scope, Timestamp, Ttl, ViewKey, WriteOutcome, WriteReport,
 };
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::BoxStream;
 use tracing::Instrument;
 
 pub use build::UnifiedFeatureStoreBuilder;
-pub use rules::{Destination, RouteRule, StoreRule, TenantRule};
+pub use rules::{Decision, Destination, RouteRule, StoreRule, TenantRule};
 
 use crate::migration::Migrations;
 use crate::observe::{Request, RequestKind, RequestMetrics};
@@ -39,15 +38,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     registry: Option<Registry>,
     migrations: Migrations,
-}
-
-/// Where the records of a view of a tenant go, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The number of the rule that decided, from 0; `None` is the default.
-    pub rule: Option<usize>,
-    /// Where they go.
-    pub to: Destination,
 }
 
 impl UnifiedFeatureStore {
@@ -75,9 +65,7 @@ impl UnifiedFeatureStore {
     /// `InvalidArgument` for an empty name.
     pub fn route(&self, tenant_id: &str, feature_view: &str) -> Result<Decision> {
         let view = ViewKey::new(tenant_id, feature_view)?;
-        let rule = self.shared.routes.iter().position(|rule| rule.matches(&view));
-        let to = rule.map_or(&self.shared.default, |rule| &self.shared.routes[rule].to).clone();
-        Ok(Decision { rule, to })
+        Ok(Decision::of(&view, &self.shared.routes, &self.shared.default))
     }
 
     /// Reads what a model asks for: features of any views, in one call on each store that has some of them.
@@ -86,14 +74,11 @@ impl UnifiedFeatureStore {
     /// # Errors
     /// As [`FeatureRequest::read`]; `InvalidArgument` without a registry.
     pub async fn read(&self, request: &FeatureRequest) -> Result<FeatureTable> {
-        let counted =
-            self.begin(RequestKind::Read, request.tenant(), request.what(), request.entities().len());
-        let table = self.table(request).instrument(counted.span()).await;
-        match &table {
-            Ok(table) => counted.read(std::iter::once_with(|| table.outcomes()).flatten(), self.now()),
-            Err(error) => counted.fail(error),
-        }
-        table
+        let begun = self.begin(RequestKind::Read, request.tenant(), request.what(), request.entities().len());
+        let end = |begun: Request<'_>, table: &FeatureTable| {
+            begun.read(std::iter::once_with(|| table.outcomes()).flatten(), self.now());
+        };
+        counted(begun, self.table(request), end).await
     }
 
     /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.
@@ -123,18 +108,13 @@ impl UnifiedFeatureStore {
         entity_keys: &[EntityKey],
         feature_names: Option<&[&str]>,
     ) -> Result<BatchRows> {
-        let counted = self.begin(RequestKind::Read, tenant_id, feature_view, entity_keys.len());
-        let read = async {
-            self.check_names(tenant_id, feature_view)?;
-            self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names).await
-        };
-        let rows = read.instrument(counted.span()).await;
+        let request = self.begin(RequestKind::Read, tenant_id, feature_view, entity_keys.len());
+        let read = self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names);
         let time = |row: &Option<FeatureRow>| row.as_ref().map(|row| row.timestamp);
-        match &rows {
-            Ok(rows) => counted.read(rows.iter().map(|row| row.as_ref().map(time)), self.now()),
-            Err(error) => counted.fail(error),
-        }
-        rows
+        let end = |request: Request<'_>, rows: &BatchRows| {
+            request.read(rows.iter().map(|row| row.as_ref().map(time)), self.now());
+        };
+        counted(request, read, end).await
     }
 
     /// Writes features of one entity; see [`OnlineStore::write_features`].
@@ -166,17 +146,8 @@ impl UnifiedFeatureStore {
         writes: impl IntoIterator<Item = W>,
     ) -> Result<WriteReport> {
         let writes = writes.into_iter();
-        let counted = self.begin(RequestKind::Write, tenant_id, feature_view, writes.size_hint().0);
-        let write = async {
-            self.check_names(tenant_id, feature_view)?;
-            self.store.batch_write(tenant_id, feature_view, writes).await
-        };
-        let report = write.instrument(counted.span()).await;
-        match &report {
-            Ok(report) => counted.write(report),
-            Err(error) => counted.fail(error),
-        }
-        report
+        let request = self.begin(RequestKind::Write, tenant_id, feature_view, writes.size_hint().0);
+        counted(request, self.store.batch_write(tenant_id, feature_view, writes), Request::write).await
     }
 
     /// Removes records at once; see [`OnlineStore::delete`].
@@ -189,26 +160,15 @@ impl UnifiedFeatureStore {
         feature_view: &str,
         entity_keys: &[EntityKey],
     ) -> Result<Vec<Result<bool>>> {
-        let counted = self.begin(RequestKind::Delete, tenant_id, feature_view, entity_keys.len());
-        let delete = async {
-            self.check_names(tenant_id, feature_view)?;
-            self.store.delete(tenant_id, feature_view, entity_keys).await
-        };
-        let rows = delete.instrument(counted.span()).await;
-        match &rows {
-            Ok(rows) => counted.delete(rows),
-            Err(error) => counted.fail(error),
-        }
-        rows
+        let request = self.begin(RequestKind::Delete, tenant_id, feature_view, entity_keys.len());
+        let delete = self.store.delete(tenant_id, feature_view, entity_keys);
+        counted(request, delete, |request, rows| request.delete(rows)).await
     }
 
     /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`]. What the
     /// software itself keeps is not among them.
     pub fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, FeatureRow)>> {
-        let data = |row: &Result<(RecordKey, FeatureRow)>| {
-            row.as_ref().map_or(true, |(key, _)| key.view().tenant() != SYSTEM_TENANT)
-        };
-        self.store.scan(scope).filter(move |row| std::future::ready(data(row))).boxed()
+        self.store.scan(scope)
     }
 
     /// Removes all records of a view of a tenant, or of a tenant in all its stores; see
@@ -217,11 +177,6 @@ impl UnifiedFeatureStore {
     /// # Errors
     /// As [`OnlineStore::purge_with_progress`].
     pub async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
-        match scope {
-            Scope::Tenant(tenant) => refuse_system_tenant(tenant)?,
-            Scope::View(view) => refuse_system_tenant(view.tenant())?,
-            Scope::Store => {}
-        }
         self.store.purge_with_progress(scope, progress).await
     }
 
@@ -246,7 +201,8 @@ impl UnifiedFeatureStore {
         &self.shared.migrations
     }
 
-    /// The handle under this one, for what is not about several views.
+    /// The handle under this one, for code that works with any store. It refuses the same names, but its
+    /// requests are not counted.
     pub fn online(&self) -> &OnlineStore {
         &self.store
     }
@@ -257,7 +213,6 @@ impl UnifiedFeatureStore {
     }
 
     async fn table(&self, request: &FeatureRequest) -> Result<FeatureTable> {
-        refuse_system_tenant(request.tenant())?;
         let registry = self.shared.registry.as_ref().ok_or_else(|| {
             Error::invalid_argument("a request needs declared views: give the store a registry")
         })?;
@@ -274,29 +229,20 @@ impl UnifiedFeatureStore {
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
-
-    fn check_names(&self, tenant_id: &str, feature_view: &str) -> Result<()> {
-        refuse_system_tenant(tenant_id)?;
-        match &self.shared.registry {
-            Some(registry) if registry.view(feature_view).is_none() => {
-                let known: Vec<_> = registry.views().map(|view| view.name.as_str()).collect();
-                Err(Error::invalid_argument(format!(
-                    "feature view `{feature_view}` is not declared; declared are {}",
-                    known.join(", ")
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
-fn refuse_system_tenant(tenant_id: &str) -> Result<()> {
-    match tenant_id == SYSTEM_TENANT {
-        true => Err(Error::invalid_argument(format!(
-            "the tenant `{SYSTEM_TENANT}` is reserved for what the software itself keeps"
-        ))),
-        false => Ok(()),
+/// Carries out a request, and counts how it ended.
+async fn counted<'a, T>(
+    request: Request<'a>,
+    work: impl Future<Output = Result<T>>,
+    end: impl FnOnce(Request<'a>, &T),
+) -> Result<T> {
+    let answer = work.instrument(request.span()).await;
+    match &answer {
+        Ok(answer) => end(request, answer),
+        Err(error) => request.fail(error),
     }
+    answer
 }
 
 impl fmt::Debug for UnifiedFeatureStore {

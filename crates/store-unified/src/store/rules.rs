@@ -84,6 +84,22 @@ impl RouteRule {
     }
 }
 
+/// Where the records of a view of a tenant go, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The number of the rule that decided, from 0; `None` is the default.
+    pub rule: Option<usize>,
+    /// Where they go.
+    pub to: Destination,
+}
+
+impl Decision {
+    pub(crate) fn of(view: &ViewKey, routes: &[RouteRule], default: &Destination) -> Self {
+        let rule = routes.iter().position(|rule| rule.matches(view));
+        Self { rule, to: rule.map_or(default, |rule| &routes[rule].to).clone() }
+    }
+}
+
 /// What some tenants are, and how much each may do. Of several rules the first that matches counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantRule {

@@ -1,5 +1,5 @@
 //! Records migrate from a file to Redis. One process at a time can open the file, so the one that owns it
-//! writes, reads and migrates; it is killed again and again, in the midst of each step, and no acknowledged
+//! writes, reads and migrates; it is killed again and again, in the middle of each step, and no acknowledged
 //! write is lost.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 

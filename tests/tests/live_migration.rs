@@ -1,5 +1,5 @@
 //! Records migrate between real stores while they are written and read, and whoever migrates them is killed
-//! again and again, in the midst of each step: no read fails, and no write is lost.
+//! again and again, in the middle of each step: no read fails, and no write is lost.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "every function here is a test's")]
 
 mod migration;
@@ -151,7 +151,7 @@ impl<'a> Migration<'a> {
         Ok(())
     }
 
-    /// Copies everything, killed again and again in the midst of that.
+    /// Copies everything, killed again and again while it does so.
     async fn start(&self) -> Outcome {
         self.kill_in(SLOWLY, waits_in(Phase::Copying), Duration::from_secs(1)).await?;
         let (mut killed, mut too_late) = (Vec::new(), 0);
@@ -182,7 +182,7 @@ impl<'a> Migration<'a> {
         Ok(scan.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0))
     }
 
-    /// Compares the stores, killed once in the midst of that.
+    /// Compares the stores, killed once while it does so.
     async fn verify(&self) -> Outcome {
         for _ in 0..TOO_LATE {
             let before = self.pages().await?;

@@ -39,8 +39,8 @@ pub trait OnlineStoreBackend: Send + Sync + fmt::Debug + 'static {
 
     /// Reads records, in one round trip for each server that holds some of them.
     ///
-    /// A missing record is `Ok(None)`. A record past its expiry may be given or be missing: the handle
-    /// decides by the header. Each record is whole, as one `put` left it.
+    /// A missing record is `Ok(None)`. A record past its expiry may be given or missing: the handle decides
+    /// by the header. Each record is whole, as one `put` left it.
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>>;
 
     /// Writes records, each as a whole and atomically with its precondition and its time to live; the
@@ -152,7 +152,7 @@ pub enum PutOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// The backend's name, as it stands in errors and reports: `embedded`, `redis`, `aerospike`, …
+    /// The backend's name, as shown in errors and reports: `embedded`, `redis`, `aerospike`, …
     pub backend: &'static str,
     /// Largest encoded record, in bytes.
     pub max_record_bytes: Option<usize>,
@@ -183,7 +183,7 @@ impl Capabilities {
     }
 }
 
-/// How far a purge has come, to be looked at while it goes on. Clones share the count.
+/// How far a purge has come, to be read while it runs. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct PurgeProgress(Arc<AtomicU64>);
 
@@ -211,6 +211,6 @@ pub struct PurgeReport {
 pub struct Health {
     /// Facts, by name: version, size, number of records, …
     pub facts: Vec<(String, String)>,
-    /// What will hurt, and what to do about it. Empty when all is well.
+    /// What needs attention, and what to do about it. Empty when all is well.
     pub warnings: Vec<String>,
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::escape::{escape_into, unescape};
 
-/// What must not appear as such in a join key's name.
+/// What must not appear unescaped in a join key's name.
 const JOIN_KEY_SEPARATORS: &[u8] = b"=|{}";
-/// What must not appear as such in a join key's value.
+/// What must not appear unescaped in a join key's value.
 const JOIN_VALUE_SEPARATORS: &[u8] = b"|{}";
 
 /// Which entity: a non-empty set of `join key name = value`, compared by its canonical text.
@@ -43,7 +43,7 @@ impl EntityKey {
         EntityKeyBuilder::default()
     }
 
-    /// Reads a canonical text back. Join keys may stand in any order.
+    /// Reads a canonical text back. Join keys may come in any order.
     ///
     /// # Errors
     /// `InvalidArgument` for text that is not `name=value` joined with `|`, correctly encoded.
@@ -58,7 +58,7 @@ impl EntityKey {
         builder.build()
     }
 
-    /// The canonical text, as it stands in the stores' keys.
+    /// The canonical text, as used in the stores' keys.
     pub fn canonical(&self) -> &str {
         &self.0
     }
@@ -184,7 +184,7 @@ impl EntityKeyBuilder {
     /// The key.
     ///
     /// # Errors
-    /// `InvalidArgument` when there is no join key, a name is empty, or a name stands twice.
+    /// `InvalidArgument` when there is no join key, a name is empty, or a name appears twice.
     pub fn build(mut self) -> Result<EntityKey> {
         self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
         if self.0.is_empty() {

@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The call's deadline passed before an answer came.
     DeadlineExceeded,
-    /// Other writers were faster, again and again: try later.
+    /// Other writers kept getting in first: try later.
     Conflict,
     /// Stored bytes cannot be what they claim to be: restore or rewrite the record.
     Corrupt,
@@ -38,7 +38,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The kind's name, as it stands in messages and reports.
+    /// The kind's name, as shown in messages and reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InvalidArgument => "InvalidArgument",
@@ -56,7 +56,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later without anything being changed.
+    /// Whether the same call may succeed later without any change.
     const fn is_transient(self) -> bool {
         matches!(self, Self::Throttled | Self::Unavailable | Self::DeadlineExceeded | Self::Conflict)
     }

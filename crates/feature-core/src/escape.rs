@@ -1,7 +1,7 @@
 //! Percent-encoding of names, so that different identities never share a key.
 //!
-//! `%`, control bytes and the separators of the place a name stands in become `%XX`, uppercase hex;
-//! every other byte stays as it is. The encoding is injective, and [`unescape`] is its inverse.
+//! `%`, control bytes and the separators of the place where a name is used become `%XX`, uppercase hex; every
+//! other byte stays as it is. The encoding is injective, and [`unescape`] is its inverse.
 
 use std::borrow::Cow;
 

@@ -8,10 +8,11 @@ use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::escape::{escape_into, unescape};
 
-/// The tenant of what the software itself keeps in a store, such as declared views. No data belongs there.
+/// The tenant under which the software itself keeps things in a store, such as declared views. No data
+/// belongs there.
 pub const SYSTEM_TENANT: &str = "__fstore__";
 
-/// What must not appear as such in a tenant's or view's name inside a key.
+/// What must not appear unescaped in a tenant's or view's name inside a key.
 const NAME_SEPARATORS: &[u8] = b":{}";
 
 /// A feature view of a tenant: where records live. Cheap to clone.
@@ -168,10 +169,10 @@ impl fmt::Debug for RecordKey {
     }
 }
 
-/// Which records a scan or a purge is about.
+/// Which records a scan or a purge covers.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// Every record of the store. A scan may have it; a purge through the handle may not.
+    /// Every record of the store. Allowed for a scan, not for a purge through the handle.
     Store,
     /// Every record of the tenant of this name.
     Tenant(String),

@@ -1,4 +1,4 @@
-//! The one rule by which writes meet.
+//! The one rule by which writes are merged.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::value::FeatureValue;
 
 /// Joins what is stored with what arrives.
 ///
-/// Each feature is a last-writer-wins register on event time; on equal times what arrives wins. A floor
-/// (left by a replace) removes every feature older than it, whenever that arrives; a replace that arrives
-/// also removes stored features of its very time. The record's event time and expiry are those of the
-/// newest write, on equal times of the one that arrives.
+/// Each feature is a last-writer-wins register on event time; on equal times what arrives wins. A floor (left
+/// by a replace) removes every feature older than it, whenever that arrives; a replace that arrives also
+/// removes stored features with exactly its time. The record's event time and expiry are those of the newest
+/// write, on equal times of the one that arrives.
 ///
 /// For distinct event times the order of arguments does not matter; for all times the grouping does not,
 /// and merging a record with itself changes nothing. So writes may arrive late, twice and in any order.

@@ -28,7 +28,7 @@ impl FeatureNames {
         self.text.get(self.start(index)..end)
     }
 
-    /// The names in `text`, each of which ends where `ends` says: at a boundary of characters.
+    /// The names in `text`, each of which ends where `ends` says: at a character boundary.
     pub(crate) fn from_text(text: String, ends: Vec<usize>) -> Self {
         Self { text, ends }
     }
@@ -37,7 +37,7 @@ impl FeatureNames {
         if index == 0 { 0 } else { self.ends[index - 1] }
     }
 
-    /// Where a name stands among sorted ones, or would stand.
+    /// The position of a name among sorted ones, or where it would be.
     pub(crate) fn search(&self, name: &str) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -68,7 +68,7 @@ impl FeatureNames {
         (0..self.len()).map(|index| self.get(index).unwrap_or_default())
     }
 
-    /// Where a name stands, by looking at each.
+    /// The position of a name, found by looking at each.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.iter().position(|own| own == name)
     }

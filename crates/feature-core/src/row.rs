@@ -358,7 +358,7 @@ impl KnownLayouts {
         }) {
             return;
         }
-        // Whoever would have to wait leaves it to a later read.
+        // A read that would have to wait leaves it to a later one.
         let Ok(mut known) = self.0.try_write() else { return };
         if known.len() < Self::MOST || known.contains_key(feature_view) {
             // A copy, since the section is a part of the memory of a whole read.

@@ -28,7 +28,7 @@ impl Timestamp {
     /// The latest instant that can be written down.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// The instant so many microseconds after (before, when negative) 1970-01-01T00:00:00Z.
+    /// The instant this many microseconds after (before, when negative) 1970-01-01T00:00:00Z.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
@@ -135,7 +135,7 @@ pub enum Ttl {
 }
 
 impl Ttl {
-    /// A lifetime of so many seconds.
+    /// A lifetime of this many seconds.
     pub const fn from_secs(secs: u64) -> Self {
         Self::After(Duration::from_secs(secs))
     }
@@ -199,7 +199,7 @@ impl<'de> Deserialize<'de> for Ttl {
     }
 }
 
-/// What a duration may be in a file.
+/// What a duration may look like in a file.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum SecondsOrText {

@@ -55,7 +55,7 @@ pub enum FeatureValue {
 }
 
 impl FeatureValue {
-    /// How many maps may stand inside one another.
+    /// How deeply maps may be nested.
     pub const MAX_DEPTH: usize = 16;
 
     /// The type of the value; `None` for null, which belongs to every type.

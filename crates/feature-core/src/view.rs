@@ -51,7 +51,7 @@ pub struct FeatureView {
     /// The TTL of a write that names none; without it such a record stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
-    /// How old a feature may be, by its event time, to be served; without it any age will do.
+    /// How old a feature may be, by its event time, to be served; without it, any age.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     pub max_age: Option<Duration>,
 }
@@ -114,7 +114,7 @@ impl FeatureView {
         if problems.is_empty() { Ok(views) } else { Err(Error::invalid_argument(problems.join("; "))) }
     }
 
-    /// Checks the declaration in itself.
+    /// Checks the declaration itself.
     ///
     /// # Errors
     /// `InvalidArgument` with everything that is wrong.
@@ -128,7 +128,7 @@ impl FeatureView {
         self.problems().into_iter().map(of_view).collect()
     }
 
-    /// Everything that is wrong with the declaration in itself, each with the part that it is about.
+    /// Everything that is wrong with the declaration itself, each with the part that it concerns.
     pub fn problems(&self) -> Vec<(ViewPart, String)> {
         let mut problems = Vec::new();
         let mut add = |part, problem: String| problems.push((part, problem));

@@ -15,9 +15,9 @@ use crate::key::{RecordKey, Scope};
 /// A backend that does something to the rows of another and leaves the rest to it. Every wrapper is an
 /// [`OnlineStoreBackend`].
 ///
-/// What happens to rows has to be said; whatever concerns the store as a whole goes to [`inner`](Self::inner)
-/// unless the wrapper says otherwise. A wrapper that must see every call, such as one that counts them,
-/// implements [`OnlineStoreBackend`] itself, so that a method added to the contract cannot pass it by.
+/// A wrapper states what happens to rows; calls about the store as a whole go to [`inner`](Self::inner)
+/// unless it overrides them. A wrapper that must see every call, such as one that counts them, implements
+/// [`OnlineStoreBackend`] itself, so that no method added to the contract bypasses it.
 ///
 /// The methods are those of the contract, under the same names. To call them on a wrapper, import the
 /// contract only and name this trait by its path:

@@ -1,9 +1,9 @@
 //! Filters: what a stored record must be for a write to happen. The server judges them atomically with the
 //! write, and does not ask them about a record that does not exist.
 //!
-//! The client would build a filter as a tree and encode it, for each row anew, which takes it longer than
-//! everything else about the row. So each kind of filter is encoded once, with holes where a row has bytes
-//! of its own.
+//! The client would build a filter as a tree and encode it again for each row, which takes longer than
+//! everything else about the row. So each kind of filter is encoded once, with holes where a row has bytes of
+//! its own.
 
 use std::ops::Range;
 

@@ -8,8 +8,8 @@ use crate::config::{MAX_SET_BYTES, SetLayout};
 
 /// Longest canonical text of a record's key, in bytes: it is stored with the record.
 pub const MAX_KEY_BYTES: usize = 4 << 10;
-/// What must not stand as such in a tenant's name: `_` ends it; `:` and `;` separate what the server
-/// says about sets.
+/// What must not appear unescaped in a tenant's name: `_` ends it; `:` and `;` separate what the server says
+/// about sets.
 const TENANT_SEPARATORS: &[u8] = b":;{}_";
 /// Likewise in a view's name, which nothing follows.
 const VIEW_SEPARATORS: &[u8] = b":;{}";

@@ -20,7 +20,7 @@ pub(crate) const ORDER_BYTES: usize = 16;
 /// Where in an order the time is.
 pub(crate) const TIME_BYTES: Range<usize> = 8..16;
 /// The length of a state: order and header. With the server's generation it tells two states of a record
-/// apart, even after a delete, which begins to count generations anew: the header has a checksum of the rest.
+/// apart, even after a delete, which restarts the generations: the header has a checksum of the rest.
 pub(crate) const STATE_BYTES: usize = ORDER_BYTES + RecordHeader::LEN;
 
 /// The order of a record of this shape and time.

@@ -194,7 +194,7 @@ async fn hot_key() -> TestResult {
         })
     };
     let ended = try_join_all((0..WRITERS).map(writer)).await.map_err(|error| error.to_string())?;
-    // Whoever gives up says that others were faster; nothing else may go wrong.
+    // A writer that gives up says that others got in first; nothing else may go wrong.
     let failed: Vec<_> = ended.into_iter().filter_map(Result::err).collect();
     holds(failed.iter().all(|error| error.kind() == ErrorKind::Conflict), || format!("{failed:?}"))?;
     let row = store.read_features(TENANT, VIEW, &entity(1), None).await?.ok_or("there is no record")?;

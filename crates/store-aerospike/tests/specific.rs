@@ -406,7 +406,7 @@ async fn generations() -> TestResult {
     assert!(backend.delete(&keys, call).await.remove(0)?);
     put(2, Precondition::NotNewer).await?;
     let second = backend.get(&keys, call).await.remove(0)?.ok_or("there is no record")?;
-    // The server has begun to count anew; time and shape are the same, too.
+    // The server has started to count again; time and shape are the same, too.
     assert_eq!(first.version, second.version);
     let outcome = put(3, Precondition::Unchanged(Some(first))).await?;
     holds(matches!(outcome, PutOutcome::Refused(_)), || "a write after a delete was overwritten".to_owned())?;

@@ -61,7 +61,7 @@ pub struct CompactReport {
 pub struct VerifyReport {
     /// How many records there are, damaged ones included.
     pub records: u64,
-    /// How many of them cannot be decoded, or have a key that is none.
+    /// How many of them cannot be decoded, or have an invalid key.
     pub corrupt: u64,
     /// Whether the file was damaged in a way that could be, and has been, repaired.
     pub repaired: bool,
@@ -85,7 +85,7 @@ impl EmbeddedOnlineStore {
         Self::connect(EmbeddedConfig::default(), Arc::new(SystemClock))
     }
 
-    /// Opens a store with settings of one's own. The clock, which should be the one of the
+    /// Opens a store with custom settings. The clock, which should be the one of the
     /// [`OnlineStore`](feature_core::OnlineStore) handle, decides what has expired and can be removed.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ pub(crate) type Records = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// What readers, the writer and the reclaimer share.
 ///
-/// Whoever has a transaction holds the lock shared for as long as that lives, so that holding it alone
-/// proves that there is none, which compaction demands. No transaction is held across an await.
+/// Every transaction holds the lock shared for as long as it lives, so holding it exclusively proves that
+/// there is none, which compaction requires. No transaction is held across an await.
 pub(crate) struct Engine {
     db: RwLock<Option<Database>>,
     pub(crate) name: String,

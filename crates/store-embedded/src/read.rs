@@ -9,7 +9,7 @@ use feature_core::{RecordKey, Result, VersionedRecord};
 use crate::engine::{Engine, Records, blocking};
 use crate::error::from_redb;
 
-/// Up to so many keys are read on the calling task: that takes less time than a change of threads.
+/// Up to this many keys are read on the calling task: that takes less time than a change of threads.
 const INLINE_KEYS: usize = 1_000;
 
 type Rows = Vec<Result<Option<VersionedRecord>>>;

@@ -94,7 +94,7 @@ fn look(records: &Records, range: &KeyRange, now: Timestamp) -> Result<Slice, re
     Ok(slice)
 }
 
-/// Removes those that nobody has written anew.
+/// Removes those that nobody has rewritten.
 fn remove(batch: &mut Batch<'_>, keys: &[Vec<u8>], now: Timestamp) -> Result<u64, redb::Error> {
     let mut removed = 0;
     for key in keys {

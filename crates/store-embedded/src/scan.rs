@@ -11,9 +11,9 @@ use crate::read::versioned;
 use crate::write;
 use crate::writer::Writer;
 
-/// A slice of a scan ends when it has so many records,
+/// A slice of a scan ends when it has this many records,
 const SCAN_RECORDS: usize = 256;
-/// or so many bytes.
+/// or this many bytes.
 const SCAN_BYTES: usize = 4 << 20;
 /// How many records of a purge share a transaction, which other writers wait for.
 const PURGE_RECORDS: usize = 1_000;

@@ -13,10 +13,10 @@ use crate::config::Durability;
 use crate::engine::{Engine, RECORDS};
 use crate::key::KeyRange;
 
-/// A transaction takes on no more work once it has so many rows.
+/// A transaction takes on no more work once it has this many rows.
 const MAX_GROUP_ROWS: usize = 10_000;
-/// Without a sync the database cannot use the room of what was overwritten again, so that even a store
-/// that promises no durability syncs once so many bytes are written.
+/// Without a sync the database cannot use the room of what was overwritten again, so that even a store that
+/// promises no durability syncs once this many bytes are written.
 const MAX_UNSYNCED_BYTES: u64 = 32 << 20;
 
 /// The end of the queue that work is put into.
@@ -202,7 +202,7 @@ impl WriterThread {
         let (mut changes, mut committing) = (Changes::default(), false);
         let must_sync = |bytes: u64| match (self.durability, self.unsynced) {
             (Durability::EachWrite, _) => true,
-            // Whoever keeps the queue full must not keep the sync from coming.
+            // A queue that is always full must not keep the sync from coming.
             (Durability::Interval(interval), Some((since, _))) if since.elapsed() >= interval => true,
             (_, unsynced) => unsynced.map_or(0, |(_, bytes)| bytes) + bytes >= MAX_UNSYNCED_BYTES,
         };

@@ -26,8 +26,8 @@ pub const MAX_RECORD_BYTES: usize = 64 << 20;
 
 /// A store on Redis or Valkey: one server, a primary watched by Sentinel, or a cluster.
 ///
-/// Connections are made when they are needed and made anew when they fail; after a failover calls go to
-/// the new primary by themselves. Cheap to share; dropping it closes its connections.
+/// Connections are made when needed and replaced when they fail; after a failover calls go to the new primary
+/// by themselves. Cheap to share; dropping it closes its connections.
 pub struct RedisOnlineStore {
     router: Arc<Router>,
     closed: Arc<AtomicBool>,

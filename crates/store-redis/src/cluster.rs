@@ -54,7 +54,7 @@ pub(crate) struct Cluster {
     map: RwLock<Arc<Map>>,
     /// Nodes that others have named and the map does not have yet.
     named: StdMutex<Vec<Arc<Node>>>,
-    /// Held by whoever learns the map anew.
+    /// Held while the map is learned again.
     learning: Mutex<()>,
 }
 
@@ -116,7 +116,7 @@ impl Cluster {
         self.map().shards.iter().flat_map(|shard| shard.replicas.iter().cloned()).collect()
     }
 
-    /// Learns the map anew. Who comes while another does so waits for that.
+    /// Learns the map again. A caller that comes while another does so waits for it.
     pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
         let before = self.map();
         let _learning = self.learning.lock().await;

@@ -51,8 +51,8 @@ pub struct RedisConfig {
     pub connect_lazily: bool,
     /// How long making a connection may take, its login included. Default 1 s.
     pub connect_timeout: Duration,
-    /// For how long a connection may leave requests unanswered before it is given up and made anew; a
-    /// call itself ends at its own deadline. Default 2 s.
+    /// For how long a connection may leave requests unanswered before it is given up and replaced; a call
+    /// itself ends at its own deadline. Default 2 s.
     pub response_timeout: Duration,
     /// Connections to each node. Default 2.
     pub connections: usize,

@@ -188,8 +188,8 @@ impl Link {
         matches!(&*self.state(), State::Closed { failed: Some((_, until)) } if Instant::now() < *until)
     }
 
-    /// The connection, made if there is none. It goes on being made when the caller gives up, so that
-    /// callers in a hurry do not keep each other from ever having one.
+    /// The connection, made if there is none. Making it goes on when the caller gives up, so that callers in
+    /// a hurry do not keep each other from ever having one.
     async fn connection(self: &Arc<Self>, node: &Node) -> Result<Connection, Failure> {
         let dialing = {
             let mut state = self.state();
@@ -311,7 +311,7 @@ impl Node {
         self.send_rows(commands, commands.len(), deadline).await
     }
 
-    /// The same, of commands about so many rows.
+    /// The same, for commands that cover this many rows.
     pub(crate) async fn send_rows(
         &self,
         commands: &Pipeline,
@@ -366,7 +366,7 @@ impl Node {
         }
     }
 
-    /// Gives up every connection, so that the next request makes one anew.
+    /// Gives up every connection, so that the next request makes a new one.
     pub(crate) fn reset(&self) {
         for link in &self.links {
             let mut state = link.state();

@@ -15,7 +15,7 @@ pub(crate) enum Next {
     Fail,
     /// Try again after a while.
     Wait,
-    /// Find out anew which node it is for, and try again after a while.
+    /// Find out again which node it is for, and try again after a while.
     Locate,
     /// The same, over new connections: behind the address there is another server now, or soon.
     Reconnect,
@@ -61,7 +61,7 @@ impl Failure {
         Self::new(ErrorKind::NotConfigured, message, Next::Fail)
     }
 
-    /// A reply that is none to what was asked.
+    /// A reply that does not answer the question.
     pub(crate) fn garbled(server: &str) -> Self {
         let message = format!("{server}: the reply makes no sense; report it");
         Self::new(ErrorKind::Internal, message, Next::Fail)

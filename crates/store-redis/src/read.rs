@@ -74,7 +74,7 @@ pub(crate) fn record(value: Value, server: &str) -> Result<Option<VersionedRecor
         Value::BulkString(bytes) => Ok(Some(VersionedRecord { bytes: Bytes::from(bytes), version: 0 })),
         Value::Nil => Ok(None),
         Value::ServerError(error) => Err(from_server(&error, server)),
-        // How a script hands on an error of one key.
+        // How a script passes on the error of one key.
         Value::SimpleString(error) => {
             let (code, details) = error.split_once(' ').unwrap_or((&error, ""));
             Err(from_reply(code, details, server))

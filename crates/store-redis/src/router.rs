@@ -57,7 +57,7 @@ impl Router {
         }
     }
 
-    /// Learns it without keeping anybody waiting. Failing does no harm: whoever needs to know asks again.
+    /// Learns it without making anyone wait. Failing does no harm: the next call that needs it asks again.
     pub(crate) fn learn_in_background(self: &Arc<Self>) {
         let router = Arc::clone(self);
         let deadline = Instant::now() + self.config().connect_timeout;

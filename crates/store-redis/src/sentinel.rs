@@ -17,7 +17,7 @@ pub(crate) struct Sentinel {
     service_name: String,
     sentinels: Vec<Arc<Node>>,
     found: Mutex<Found>,
-    /// When the Sentinels last answered. Held by whoever asks them.
+    /// When the Sentinels last answered. Held while they are asked.
     learned: tokio::sync::Mutex<Option<Instant>>,
 }
 
@@ -111,7 +111,7 @@ impl Sentinel {
     }
 }
 
-/// Makes sure that a server is a primary: in the midst of a failover a Sentinel may not know yet.
+/// Makes sure that a server is a primary: in the middle of a failover a Sentinel may not know yet.
 async fn confirm(node: &Node, deadline: Instant) -> Result<(), Failure> {
     let mut question = Pipeline::new();
     question.cmd("ROLE");

@@ -80,7 +80,7 @@ pub async fn run_cases(factory: Arc<dyn BackendFactory>, filter: &str) -> Vec<Ca
         .await
 }
 
-/// Whether the backend can be had, asked once, by the first case that runs.
+/// Whether the backend is available, asked once, by the first case that runs.
 struct Probe {
     factory: Arc<dyn BackendFactory>,
     /// Why not, if not.

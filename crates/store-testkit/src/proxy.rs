@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A TCP proxy on the loopback interface. It hands on bytes both ways and, on demand, resets connections in
-/// the midst of a reply. Ends with its connections when dropped.
+/// A TCP proxy on the loopback interface. It passes bytes both ways and, on demand, resets connections in the
+/// middle of a reply. Ends with its connections when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -51,7 +51,7 @@ impl Proxy {
         self.port
     }
 
-    /// Resets every connection once its server has sent so many bytes from now on, so that a reply is cut
+    /// Resets every connection once its server has sent this many bytes from now on, so that a reply is cut
     /// in two; 0 stops that.
     pub fn reset_after(&self, bytes: u64) {
         self.faults.reset_after.store(bytes, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::case::START;
 
 /// The view that a storm writes to.
 const VIEW: &str = "storm";
-/// One row of so many is written a second time, somewhere else in the order.
+/// One row in this many is written a second time, elsewhere in the order.
 const REPEATED: usize = 20;
 /// How often a row that fails with a retryable error is written again, and after what time.
 const TRIES: usize = 20;

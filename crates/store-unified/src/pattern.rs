@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use feature_core::{Error, Result};
 
-/// Names that a route is about: one name, all that begin with a text (`eu-*`), or all (`*`).
+/// Names of tenants or views: one name, all with a prefix (`eu-*`), or all (`*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// This name alone.
     Name(String),
-    /// Every name that begins so.
+    /// Every name with this prefix.
     Prefix(String),
 }
 
@@ -20,7 +20,7 @@ impl Pattern {
         Self::Prefix(String::new())
     }
 
-    /// Whether it is about this name.
+    /// Whether it matches this name.
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Self::Name(own) => own == name,
@@ -28,7 +28,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it is about every name that the other is about.
+    /// Whether it matches every name that the other matches.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Name(_), Self::Prefix(_)) => false,

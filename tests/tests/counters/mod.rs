@@ -31,7 +31,7 @@ impl Acknowledged {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(record) = name.strip_prefix(LOG) else { continue };
             let log = fs::read_to_string(entry.path()).map_err(|e| e.to_string())?;
-            // A line that was cut off in the midst is no acknowledgement.
+            // A line that was cut off is not an acknowledgement.
             let lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.parse().ok());
             last.insert(record.to_owned(), lines.max().unwrap_or(0));
         }
@@ -55,7 +55,7 @@ impl Acknowledged {
     }
 }
 
-/// The record after so many writes: each sets one of two features, so that every write merges.
+/// The record after this many writes: each sets one of two features, so that every write merges.
 fn counted_to(n: i64) -> Found {
     let set = [n - 1, n].into_iter().filter(|n| *n > 0).map(|n| (feature(n), n));
     Some(set.collect()).filter(|features: &BTreeMap<_, _>| !features.is_empty())
@@ -81,7 +81,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Starts so many of each, on records that no process had before. Of the bulk there are so many.
+    /// Starts this many of each, on records that no process had before. `bulk` is how many records of the
+    /// bulk there are.
     pub(crate) fn start(store: &OnlineStore, folder: &Path, tasks: usize, bulk: u64) -> Said<Self> {
         let process = fastrand::u64(..);
         let records: Vec<_> = (0..tasks).map(|task| format!("{process:x}-{task}")).collect();

@@ -35,8 +35,8 @@ pub struct StoreSettings {
     /// How far in the future an event time may lie, so that one wrong clock cannot freeze a feature for
     /// ever. Default 1 hour.
     pub max_future_skew: Duration,
-    /// How often a write that meets other writers is merged anew before it fails with `Conflict`.
-    /// Default 64.
+    /// How often a write that conflicts with others is merged again before it fails with `Conflict`. Default
+    /// 64.
     pub max_conflict_retries: usize,
 }
 
@@ -87,7 +87,7 @@ impl OnlineStore {
         Self::assemble(backend, clock, HashMap::new(), Names::default(), settings)
     }
 
-    /// A handle with settings, clock or views of one's own.
+    /// A handle with custom settings, clock or views.
     pub fn builder(backend: Arc<dyn OnlineStoreBackend>) -> OnlineStoreBuilder {
         OnlineStoreBuilder {
             backend,
@@ -159,8 +159,8 @@ impl OnlineStore {
         self.error(operation, Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {deadline}")))
     }
 
-    /// The error of every row of a call whose answer has not one row for each key: which row belongs to
-    /// which key is then anybody's guess.
+    /// The error of every row of a call whose answer does not have one row for each key: there is then no
+    /// telling which row belongs to which key.
     fn miscounted(&self, operation: &'static str) -> Error {
         let message = "the backend did not answer with one row for each key; report it";
         self.error(operation, Error::new(ErrorKind::Internal, message))
@@ -279,7 +279,7 @@ impl OnlineStoreBuilder {
     /// The handle.
     ///
     /// # Errors
-    /// `InvalidArgument` for a view that is wrong in itself or declared twice, or a deadline of zero.
+    /// `InvalidArgument` for a view that is invalid or declared twice, or a deadline of zero.
     pub fn build(self) -> Result<OnlineStore> {
         if self.settings.deadline.is_zero() {
             return Err(Error::invalid_argument("the deadline is zero: no call could ever succeed"));

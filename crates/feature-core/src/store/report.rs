@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 /// What became of one row of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WriteOutcome {
-    /// Something of it counts.
+    /// Something of it is part of the stored record.
     Applied,
     /// Nothing of it was newer than what the store has, or than what another row of the same batch
     /// brought for the entity. Not a failure: it is what makes late and repeated writes harmless.
@@ -28,17 +28,17 @@ impl WriteReport {
         &self.rows
     }
 
-    /// How many rows the store has taken: applied and superseded ones.
+    /// How many rows the store has accepted: applied and superseded ones.
     pub fn written(&self) -> usize {
         self.rows.iter().filter(|row| row.is_ok()).count()
     }
 
-    /// How many rows of which something counts.
+    /// How many rows were applied.
     pub fn applied(&self) -> usize {
         self.count(WriteOutcome::Applied)
     }
 
-    /// How many rows of which nothing was newer.
+    /// How many rows were superseded.
     pub fn superseded(&self) -> usize {
         self.count(WriteOutcome::Superseded)
     }

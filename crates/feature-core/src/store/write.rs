@@ -16,7 +16,7 @@ use crate::merge::merge;
 use crate::record::{Encoder, Record, is_expired};
 use crate::time::{Timestamp, Ttl, format_duration};
 
-/// How a write meets what is stored.
+/// How a write combines with what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum WriteMode {
     /// The write touches the features it names, and no other.
@@ -47,7 +47,7 @@ pub struct FeatureWrite {
     /// How long the record lives from now, if this write turns out its newest; `None` is the TTL of the
     /// declared view, or never.
     pub ttl: Option<Ttl>,
-    /// How the write meets what is stored.
+    /// How the write combines with what is stored.
     pub mode: WriteMode,
 }
 
@@ -96,7 +96,7 @@ struct Group {
     key: RecordKey,
     /// Index of the first row, and the row as a record of its own.
     first: (usize, Record),
-    /// Likewise the others, of which there are mostly none.
+    /// The same for the other rows; mostly there are none.
     more: Vec<(usize, Record)>,
 }
 
@@ -167,8 +167,8 @@ impl OnlineStore {
     ///
     /// # Errors
     /// `InvalidArgument` for what cannot be written, with every offending feature of a declared view;
-    /// `LimitExceeded`; `Conflict` when other writers were faster again and again; `DeadlineExceeded`;
-    /// what the backend reports. Check [`Error::in_doubt`]; writing again is safe.
+    /// `LimitExceeded`; `Conflict` when other writers kept getting in first; `DeadlineExceeded`; what the
+    /// backend reports. Check [`Error::in_doubt`]; writing again is safe.
     pub async fn write_features(
         &self,
         tenant_id: &str,
@@ -246,7 +246,7 @@ impl OnlineStore {
         (groups, outcomes)
     }
 
-    /// Checks a write and turns it into the record it would be alone.
+    /// Checks a write and turns it into the record that it would make on its own.
     fn prepare(&self, view: &ViewKey, write: FeatureWrite, now: Timestamp) -> Result<(RecordKey, Record)> {
         let FeatureWrite { entity_key, mut features, timestamp, ttl, mode } = write;
         let key = self.key(view, &entity_key)?;
@@ -331,7 +331,7 @@ impl OnlineStore {
         }
     }
 
-    /// The put of a group that hopes to need no look at what is stored.
+    /// The put of a group, in the hope that there is no need to read what is stored.
     fn first_attempt(
         &self,
         group: Group,
@@ -374,7 +374,7 @@ impl OnlineStore {
         self.first_attempt(group, now, encoder, outcomes)
     }
 
-    /// The put of a group after a look at what is stored; `None` when nothing is left to be done.
+    /// The put of a group after reading what is stored; `None` when nothing is left to do.
     fn merged_attempt(
         &self,
         attempt: Attempt,
@@ -466,8 +466,8 @@ impl OnlineStore {
         refused
     }
 
-    /// Reads what stood in the way of the refused puts, where the backend did not hand it over with the
-    /// refusal or it is no longer fresh.
+    /// Reads what stood in the way of the refused puts, where the backend did not return it with the refusal
+    /// or it is no longer fresh.
     async fn read_refused(
         &self,
         refused: Vec<(Attempt, Option<VersionedRecord>)>,

@@ -40,7 +40,7 @@ impl Default for LoadPlan {
     }
 }
 
-/// What is written on its own, for people.
+/// What is written on its own, for messages.
 pub(super) fn thing(what: usize, writers: usize) -> String {
     if what < writers { format!("w{what}") } else { COMMON_FEATURES.join("+") }
 }

@@ -61,7 +61,7 @@ fn note((count, samples): &mut (usize, Vec<String>), what: String) {
 pub(super) struct Progress {
     phase: u64,
     in_a_row: usize,
-    /// What went wrong last, for people.
+    /// What went wrong last, for messages.
     pub(super) last: String,
 }
 

@@ -25,8 +25,7 @@ const FLUSH_MILLIS: u64 = 100;
 /// Version 2, type 1: questions in text, for a protocol whose other messages are binary.
 const INFO: u64 = 2 << 56 | 1 << 48;
 
-/// How an Aerospike server of one's own is to run, as a process of this machine. It has a namespace
-/// `features`.
+/// How a dedicated Aerospike server runs, as a process of this machine. It has a namespace `features`.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), String> {
@@ -74,7 +73,7 @@ struct Place<'a> {
 }
 
 impl Server {
-    /// Starts an Aerospike server of one's own, as a process. It can be killed, started again and paused.
+    /// Starts a dedicated Aerospike server, as a process. It can be killed, started again and paused.
     ///
     /// # Errors
     /// Why it cannot be had: no `asd` on the `PATH`, or what its log says.
@@ -202,7 +201,7 @@ pub struct AerospikeCluster {
 }
 
 impl AerospikeCluster {
-    /// Starts a cluster of so many servers.
+    /// Starts a cluster of this many servers.
     ///
     /// # Errors
     /// No `asd` on the `PATH`; why a server does not start or the cluster does not come together.
@@ -266,7 +265,7 @@ impl AerospikeCluster {
         format!("aerospike://{}/{NAMESPACE}", hosts.join(","))
     }
 
-    /// How the servers were got, for people.
+    /// Where the servers come from, for messages.
     pub fn how(&self) -> String {
         format!("cluster of {}: {}", self.nodes.len(), self.nodes[0].how())
     }

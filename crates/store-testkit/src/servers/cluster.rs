@@ -24,7 +24,7 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts a cluster: so many primaries, which share the slots evenly, each with so many replicas.
+    /// Starts a cluster: this many primaries, which share the slots evenly, each with this many replicas.
     ///
     /// # Errors
     /// No `redis-server` on the `PATH`; why a node does not start or the cluster does not come together.
@@ -170,7 +170,7 @@ impl RedisCluster {
         format!("redis-cluster://{user}{}", hosts.join(","))
     }
 
-    /// How the servers were got, for people.
+    /// Where the servers come from, for messages.
     pub fn how(&self) -> String {
         format!("cluster of {}: {}", self.nodes.len(), self.nodes[0].how())
     }

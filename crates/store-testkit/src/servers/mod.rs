@@ -164,7 +164,7 @@ impl Server {
         got
     }
 
-    /// Gets a server of one's own, in whatever way works.
+    /// Gets a dedicated server, in whatever way works.
     ///
     /// # Errors
     /// Why each way failed.
@@ -179,7 +179,7 @@ impl Server {
         Err(format!("no {software:?} server: {}", reasons.join("; ")))
     }
 
-    /// Gets a server of one's own, in this way.
+    /// Gets a dedicated server, in this way.
     ///
     /// # Errors
     /// Why it cannot be had in this way.
@@ -219,7 +219,7 @@ impl Server {
         StoreUrl::parse(&self.url).ok()?.hosts().first()?.1
     }
 
-    /// How the server was got, for people: `container fstore-redis:local`.
+    /// Where the server comes from, for messages: `container fstore-redis:local`.
     pub fn how(&self) -> &str {
         &self.how
     }

@@ -56,7 +56,7 @@ impl Launch {
         Ok(Process { launch: self, supervisor: Mutex::new(Some(supervisor)) })
     }
 
-    /// How the server was got, for people.
+    /// Where the server comes from, for messages.
     pub(super) fn how(&self) -> String {
         how(&self.program)
     }
@@ -160,7 +160,7 @@ impl Process {
     }
 }
 
-/// Where a program stands on the `PATH`; a path with folders in it is taken as it is.
+/// Where a program is on the `PATH`; a path with folders in it is taken as it is.
 ///
 /// # Errors
 /// It is not there.
@@ -170,7 +170,7 @@ pub fn program(name: &str) -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("no {name} on the PATH"))
 }
 
-/// Which program of that name there is, for people: `process /usr/bin/redis-server 7.0.15`.
+/// Which program has this name, for messages: `process /usr/bin/redis-server 7.0.15`.
 ///
 /// # Errors
 /// It is not there.
@@ -178,7 +178,8 @@ pub fn describe(name: &str) -> Result<String, String> {
     program(name).map(|path| how(&path))
 }
 
-/// How a server is got from a program. The version stands in a line such as `Redis server v=7.0.15 sha=…`.
+/// Where a server comes from, given its program. The version is in a line such as `Redis server v=7.0.15
+/// sha=…`.
 fn how(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

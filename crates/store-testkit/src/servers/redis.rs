@@ -1,9 +1,9 @@
-//! Redis servers with options of one's own.
+//! Redis servers with custom options.
 
 use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
-/// How a Redis server of one's own is to run, as a process of this machine.
+/// How a dedicated Redis server runs, as a process of this machine.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), String> {
@@ -47,7 +47,7 @@ impl RedisOptions {
 }
 
 impl Server {
-    /// Starts a Redis server of one's own, as a process. It can be killed, started again and paused.
+    /// Starts a dedicated Redis server, as a process. It can be killed, started again and paused.
     ///
     /// # Errors
     /// Why it cannot be had: no such program, or what its log says.

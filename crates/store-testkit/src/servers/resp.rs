@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a Redis server answers. An error is the `Err` of the command, also in the midst of an array.
+/// What a Redis server answers. An error is the `Err` of the command, even inside an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Nothing: there is no such thing.

@@ -138,7 +138,7 @@ impl RedisSentinel {
         named.ok_or_else(|| format!("the Sentinels name a primary that is none of these: {address}"))
     }
 
-    /// How the servers were got, for people.
+    /// Where the servers come from, for messages.
     pub fn how(&self) -> String {
         format!("{SENTINELS} Sentinels, {} servers: {}", self.servers.len(), self.servers[0].how())
     }

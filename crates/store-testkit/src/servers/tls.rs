@@ -78,7 +78,7 @@ impl Certificates {
     }
 }
 
-/// A Redis server that takes connections over TLS from whoever has a certificate of its authority. Orders
+/// A Redis server that takes connections over TLS from clients with a certificate of its authority. Orders
 /// ([`Server::command`]) go to another port, without TLS.
 pub struct RedisTls {
     server: Server,

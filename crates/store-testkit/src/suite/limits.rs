@@ -129,7 +129,7 @@ pub(super) fn add(s: &mut Subject<'_>) {
     });
 }
 
-/// One feature whose record has exactly so many bytes.
+/// One feature whose record has exactly this many bytes.
 fn of_size(size: usize) -> Result<Features, Failure> {
     // Where a longer value needs a longer length before it, one size is skipped; a longer name meets it.
     for name in ["blob", "blob_"] {
@@ -150,7 +150,7 @@ fn of_size(size: usize) -> Result<Features, Failure> {
     Err(crate::case::failure(format!("no record has exactly {size} bytes")))
 }
 
-/// An entity whose record's key has exactly so many bytes.
+/// An entity whose record's key has exactly this many bytes.
 fn of_length(c: &Context, length: usize) -> Result<EntityKey, Failure> {
     let rest = length.saturating_sub(c.key(&entity("")?)?.text_len());
     Ok(entity("k".repeat(rest))?)

@@ -27,7 +27,7 @@ const LOOK_AGAIN_AFTER: [Duration; 6] = [
     Duration::from_secs(2),
     Duration::from_secs(4),
 ];
-/// More than writes under way can make differ: then there is nothing to be looked at again.
+/// More than writes under way can make differ: then there is no point in looking again.
 const MOST: usize = 100_000;
 /// How many records that differ are named.
 const NAMED: usize = 10;
@@ -62,7 +62,7 @@ pub enum Difference {
     Missing,
     /// The target has it, the source has not.
     Surplus,
-    /// Both have it, and not the same.
+    /// Both have it, but not the same.
     Other,
 }
 

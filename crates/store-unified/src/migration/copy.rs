@@ -62,7 +62,7 @@ impl<'a> Copy<'a> {
         Self { pair, scope, progress, limiter, rows, copied: Copied::default() }
     }
 
-    /// Goes once through what the source has, and, if the target may have been left in the midst of
+    /// Goes once through what the source has, and, if the target may have been left in the middle of
     /// something, through what that has. `tell` is called with the counts from time to time.
     ///
     /// # Errors

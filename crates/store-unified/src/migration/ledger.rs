@@ -15,7 +15,7 @@ use crate::wrappers::rows::counted;
 
 /// The view, of the system's tenant, that the record is in.
 const VIEW: &str = "migrations";
-/// How often others may be faster to change the record.
+/// How often others may change the record first.
 const ATTEMPTS: usize = 16;
 
 /// How far a migration has come. Processes may be a phase apart, never two: every command waits until all
@@ -43,7 +43,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase's name, as it stands in reports.
+    /// The phase's name, as shown in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Copying => "copying",

@@ -33,10 +33,10 @@ type Places = Arc<dyn Fn(&Scope) -> Vec<usize> + Send + Sync>;
 
 /// Begins, watches and ends migrations. Cheap to clone.
 ///
-/// A migration is of a [scope](Scope): a tenant, or a view of a tenant. It goes from the store that the
-/// route of these records names to another. Its state is kept in the source, so that every process follows
-/// it, and any process can go on with it: each method can be called again after a failure, or after the
-/// process that called it was killed, and takes up what was left.
+/// A migration is of a [scope](Scope): a tenant, or a view of a tenant. It goes from the store that the route
+/// of these records names to another. Its state is kept in the source, so that every process follows it, and
+/// any process can go on with it: each method can be called again after a failure, or after the process that
+/// called it was killed, and continues where it stopped.
 #[derive(Clone)]
 pub struct Migrations {
     /// By number.
@@ -49,7 +49,7 @@ pub struct Migrations {
 pub struct StartOptions {
     /// Remove what the target has of the scope, rather than refuse to begin.
     pub purge_target: bool,
-    /// At most so many records a second; `None` is as fast as it goes.
+    /// At most this many records per second; `None` is as fast as possible.
     pub rows_per_second: Option<NonZeroU32>,
 }
 
@@ -78,15 +78,15 @@ pub struct MigrationStatus {
     pub verified: Option<Verified>,
 }
 
-/// A migration that a command is about.
+/// The migration that a command concerns.
 struct Subject<'a> {
     mirror: &'a Arc<Mirrored>,
     scope: &'a Scope,
 }
 
 impl Migrations {
-    /// The migrations of stores that others stand beside; `places` gives the numbers of those that records
-    /// of a scope can go to.
+    /// The migrations of stores that have others beside them; `places` gives the numbers of those that
+    /// records of a scope can go to.
     pub fn new(
         mirrors: Vec<Arc<Mirrored>>,
         places: impl Fn(&Scope) -> Vec<usize> + Send + Sync + 'static,

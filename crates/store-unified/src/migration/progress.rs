@@ -1,4 +1,4 @@
-//! How far a command has come, to be looked at while it goes on.
+//! How far a command has come, to be read while it runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -91,7 +91,7 @@ impl MigrationProgress {
         self.0.differing.load(Ordering::Relaxed)
     }
 
-    /// Begins a step; what was looked at is counted anew.
+    /// Begins a step; the count of what was looked at starts again.
     pub(super) fn enter(&self, step: Step) {
         self.0.step.store(step as u8, Ordering::Relaxed);
         self.0.looked_at.store(0, Ordering::Relaxed);

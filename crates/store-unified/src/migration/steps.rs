@@ -44,7 +44,7 @@ impl Migrations {
     ///
     /// # Errors
     /// `InvalidArgument` when not all has been copied yet, or the target alone is used; what either store
-    /// reports. That records differ is no error.
+    /// reports. Records that differ are not an error.
     pub async fn verify(
         &self,
         scope: &Scope,
@@ -104,7 +104,7 @@ impl Migrations {
     ///
     /// # Errors
     /// `InvalidArgument` when the stores have not been found equal since the cutover, unless `force`d;
-    /// `Conflict` when writes had to wait for so long that the hold was given up; what either store reports.
+    /// `Conflict` when writes had to wait so long that the hold was given up; what either store reports.
     pub async fn finish(
         &self,
         scope: &Scope,
@@ -154,7 +154,7 @@ impl Migrations {
         let subject = self.subject(scope)?;
         let entry = subject.entry().await?;
         if BACK.contains(&entry.phase) {
-            // Whoever reads the target must go on finding every write there.
+            // Processes that read the target must still find every write there.
             subject.enter(&BACK, Phase::Aborting, "be aborted", |_| {}).await?;
         } else {
             subject.expect(&entry, &OUT, "be aborted")?;
@@ -266,7 +266,7 @@ impl Subject<'_> {
             .map(|(_, status)| status)
     }
 
-    /// Sees to it that the target can take the scope, and has nothing of it.
+    /// Makes sure that the target can take the scope, and has nothing of it.
     async fn make_ready(&self, to: &str, purge: bool, progress: &MigrationProgress) -> Result<()> {
         if self.mirror.is_mirrored_to(to) {
             return Err(self.error(format!(
@@ -342,7 +342,7 @@ impl Subject<'_> {
                 )));
             }
             self.expect(&entry, &[Phase::Copying, Phase::Copied, Phase::Verified], "be started")?;
-            // All three are the same to a process, so whoever follows one follows the others.
+            // All three are the same to a process, so a process that follows one follows the others.
             if entry.phase != Phase::Copying {
                 (entry.phase, entry.since, entry.verified) = (Phase::Copying, now, None);
             }

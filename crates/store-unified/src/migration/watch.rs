@@ -19,8 +19,8 @@ use super::ledger::{Entry, Ledger, Phase};
 pub struct MigrationSettings {
     /// How often a process that is called looks for changes, beside the calls. Default 1 s.
     pub refresh: Duration,
-    /// How old what a process knows may be. A call that finds it older looks first, and a write fails if
-    /// that cannot be done. Default 5 s.
+    /// How old a process's knowledge may be. A call that finds it older looks first, and a write fails if
+    /// that is impossible. Default 5 s.
     pub lease: Duration,
     /// How long a write may be under way: at least the longest deadline of the handles. Default 5 s.
     pub longest_write: Duration,
@@ -36,9 +36,9 @@ impl Default for MigrationSettings {
     }
 }
 
-/// While a migration is finished, knowledge may be so many times less old, since writes wait for it.
+/// While a migration is being finished, lease and refresh are shorter by this factor, since writes wait.
 const QUICKER: u32 = 5;
-/// A hold that nobody ends is given up after so many times as long as it should take.
+/// A hold that nobody ends is given up after this many times its expected length.
 const HOLDS: u32 = 3;
 
 impl MigrationSettings {
@@ -181,7 +181,7 @@ impl Watch {
         }
     }
 
-    /// What is known, for a read: looked up anew when it is too old, unless the store cannot be asked.
+    /// What is known, for a read: looked up again when it is too old, unless the store cannot be asked.
     pub(crate) async fn for_reading(self: &Arc<Self>, call: CallContext) -> Arc<Known> {
         let known = self.known.load_full();
         if known.age() <= known.pace.lease {

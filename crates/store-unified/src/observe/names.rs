@@ -27,7 +27,7 @@ impl MetricKind {
     }
 }
 
-/// What there is to know of a metric besides its values.
+/// What there is to know about a metric besides its values.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Metric {
@@ -71,8 +71,8 @@ impl Metric {
         Self { name, kind: MetricKind::Histogram, unit: Unit::Seconds, labels, description }
     }
 
-    /// The counter of these label values, given in the order of [`labels`](Self::labels). It counts into
-    /// the recorder that is installed now, for as long as it lives; so get it once, not for each call.
+    /// The counter with these label values, given in the order of [`labels`](Self::labels). For as long as it
+    /// lives it counts into the recorder that is installed now; so get it once, not for each call.
     pub fn counter<const N: usize>(&self, values: [&str; N]) -> Counter {
         debug_assert_eq!(self.kind, MetricKind::Counter, "{}", self.name);
         with_recorder(|recorder| recorder.register_counter(&self.key(values), &METADATA))
@@ -178,7 +178,7 @@ pub const HEDGES: Metric = Metric::counter_of(
     "second reads that were sent because the first had not been answered in time",
 );
 
-/// Second reads that were the faster.
+/// Second reads that were faster.
 pub const HEDGE_WINS: Metric =
     Metric::counter_of("fstore_hedge_wins_total", &["store"], "second reads that were answered first");
 

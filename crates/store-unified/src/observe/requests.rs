@@ -40,7 +40,8 @@ impl RequestKind {
     }
 }
 
-/// Of how many rows of a request the freshness is noted, at most: of each would cost more than to decode it.
+/// How many rows of a request are sampled for freshness, at most: to note it for each would cost more than to
+/// decode the row.
 const SAMPLED_ROWS: usize = 10;
 
 /// The class of tenants that the settings do not name.
@@ -106,7 +107,7 @@ impl RequestMetrics {
         Self::default()
     }
 
-    /// A request begins. Whoever has its outcome says so; one that is dropped counts as `Dropped`.
+    /// A request begins. Tell it the outcome; one that is dropped counts as `Dropped`.
     pub fn begin(&self, kind: RequestKind, tenant: &str, view: &str, rows: usize) -> Request<'_> {
         let operation = kind.name();
         let span = debug_span!("fstore.request", operation, tenant, view, rows, status = field::Empty);
@@ -131,7 +132,7 @@ impl fmt::Debug for Classes {
 /// A request under way.
 #[must_use = "a request that is dropped counts as given up"]
 pub struct Request<'a> {
-    /// `None` once it has been counted, or if it is not to be.
+    /// `None` once it has been counted, or if it is not to be counted.
     counted: Option<Counted<'a>>,
     rows: usize,
     span: Span,
@@ -320,7 +321,7 @@ mod tests {
             let metrics = classes();
             let clock = ManualClock::at(at(100));
             let map = MapStore::new(Arc::new(clock.clone()));
-            // Whoever writes last meets others again and again.
+            // The last writer runs into others every time.
             let store = FaultyBackend::new(Arc::new(map), |call| match call.operation {
                 Operation::Put if call.number >= 2 => Fault::Refuse,
                 _ => Fault::None,

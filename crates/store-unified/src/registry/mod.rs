@@ -284,9 +284,9 @@ impl RegistryBuilder {
     /// The registry, of version 1.
     ///
     /// # Errors
-    /// `InvalidArgument` with everything that is wrong: a view that is wrong in itself or declared twice, a
-    /// service that is declared twice, has no features, names a view or feature that there is not or one
-    /// feature twice, or has features that would be called the same in a result.
+    /// `InvalidArgument` with everything that is wrong: a view that is invalid or declared twice, a service
+    /// that is declared twice, has no features, names an unknown view or feature or one feature twice, or has
+    /// features that would have the same name in a result.
     pub fn build(self) -> Result<Registry> {
         Registry::check(Declarations {
             version: first_version(),

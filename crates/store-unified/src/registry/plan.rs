@@ -7,7 +7,7 @@ use feature_core::{EntityKey, Error, FeatureView, Result, ValueType};
 
 use super::reference::FeatureRef;
 
-/// How many join keys that rows lack an error lists.
+/// How many missing join keys an error lists.
 const MAX_PROBLEMS: usize = 20;
 
 /// A list of references, resolved. A service is resolved once, when its registry is built.
@@ -121,7 +121,7 @@ impl Plan {
         &mut self.views[at]
     }
 
-    /// The names that several columns have even so.
+    /// The names that several columns still share.
     fn clashes(&self) -> Vec<String> {
         let mut by_name: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for column in &self.columns {
@@ -165,8 +165,7 @@ impl Plan {
     }
 }
 
-/// Of the names that exist the one that was probably meant, as the end of a message; empty where none is
-/// like it.
+/// The existing name that was probably meant, as the end of a message; empty where none is similar.
 pub(crate) fn hint<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
     let far = 1 + name.chars().count() / 4;
     known

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use feature_core::{Error, Result, escape_into, unescape};
 use serde::{Deserialize, Serialize};
 
-/// What must not appear as such in a name inside a reference.
+/// What must not appear unescaped in a name inside a reference.
 const SEPARATORS: &[u8] = b":*";
 
 /// A feature of a view, or all features of a view.

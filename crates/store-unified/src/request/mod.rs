@@ -69,7 +69,7 @@ impl FeatureRequest {
         &self.tenant
     }
 
-    /// The name of the service, or of the one view that is wanted, or that it is several.
+    /// The name of the service or of the one view that is wanted, or a note that there are several.
     pub(crate) fn what(&self) -> &str {
         match &self.wanted {
             Wanted::Service(name) => name,
@@ -86,7 +86,7 @@ impl FeatureRequest {
     }
 
     /// Reads what is asked for from a store, in one call on its backend however many views there are. The
-    /// store should have been [given the registry's views](feature_core::OnlineStoreBuilder::views), for it
+    /// store should have been [given the registry's views](feature_core::OnlineStoreBuilder::views), since it
     /// is the store that applies their max age.
     ///
     /// # Errors

@@ -231,7 +231,7 @@ impl FeatureTable {
         self.entities.is_empty()
     }
 
-    /// The entities of the rows, as the request has them.
+    /// The entities of the rows, as in the request.
     pub fn entities(&self) -> &[EntityKey] {
         &self.entities
     }
@@ -241,7 +241,7 @@ impl FeatureTable {
         &self.columns
     }
 
-    /// The column of this name, by looking at each.
+    /// The column of this name, found by looking at each.
     pub fn column(&self, name: &str) -> Option<&FeatureColumn> {
         self.columns.iter().find(|column| column.name() == name)
     }
@@ -278,7 +278,7 @@ impl FeatureTable {
         outcomes
     }
 
-    /// The rows, one after the other, for people.
+    /// The rows, one after the other.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = TableRow<'_>> {
         (0..self.len()).map(|number| TableRow { table: self, number })
     }

@@ -44,7 +44,7 @@ pub enum SettingsFormat {
 }
 
 impl SettingsFormat {
-    /// TOML where the file's name ends so, else YAML, of which JSON is a part.
+    /// TOML if the file's name ends in `.toml`, else YAML, which includes JSON.
     pub fn of(path: &Path) -> Self {
         let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
         if is_toml { Self::Toml } else { Self::Yaml }
@@ -78,7 +78,7 @@ pub struct Settings {
     pub stores: Vec<StoreEntry>,
     /// Where records go: the first that matches counts.
     pub routes: Vec<RouteRule>,
-    /// Where goes what no route is about.
+    /// Where records go that no route matches.
     pub default: Destination,
     /// Deadline and skew.
     pub calls: StoreSettings,
@@ -94,7 +94,7 @@ pub struct Settings {
     lines: Lines,
 }
 
-/// Where in the file the rules stand.
+/// Where the rules are in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Lines {
     routes: Vec<usize>,

@@ -1,8 +1,8 @@
-//! A settings file as a tree in which everything knows where it stands, whichever language it is written in.
+//! A settings file as a tree in which everything knows its position, whichever language it is written in.
 
 /// How large a file may be.
 pub(super) const MAX_BYTES: usize = 8 << 20;
-/// How deep lists and maps may lie in each other.
+/// How deeply lists and maps may be nested.
 pub(super) const MAX_DEPTH: usize = 32;
 /// How many values a file may have, with those that aliases repeat.
 pub(super) const MAX_NODES: usize = 500_000;

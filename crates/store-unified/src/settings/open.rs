@@ -8,8 +8,8 @@ use super::{Settings, StoreEntry};
 use crate::store::{StoreRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder};
 
 impl Settings {
-    /// Connects to every store, one after the other, and puts the handle together. When one of them
-    /// cannot be had those that could are closed again.
+    /// Connects to every store, one after the other, and puts the handle together. If one of them cannot be
+    /// opened, the others are closed again.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -32,8 +32,8 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// As `connect`, for the first store that cannot be had; `InvalidArgument` when the settings were changed
-    /// so that they make no sense any more.
+    /// As `connect`, for the first store that cannot be opened; `InvalidArgument` when the settings were
+    /// changed so that they no longer make sense.
     pub async fn open<E: From<Error>>(
         &self,
         connect: impl AsyncFn(&StoreEntry) -> Result<Arc<dyn OnlineStoreBackend>, E>,

@@ -10,7 +10,7 @@ use super::node::Position;
 /// A mistake in a settings file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key that it is about, such as `stores.main.url` or `routes[0].store`; empty for the whole file.
+    /// The key that it concerns, such as `stores.main.url` or `routes[0].store`; empty for the whole file.
     pub path: String,
     /// The line, from 1.
     pub line: usize,

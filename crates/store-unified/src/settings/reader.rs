@@ -214,7 +214,7 @@ impl<'a> Field<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
-    /// Its text, where it is one; that it is none is no mistake.
+    /// Its text, if it is one; anything else is not a mistake.
     pub(super) fn text_if_any(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) | Value::Concealed(text) => Some(text),

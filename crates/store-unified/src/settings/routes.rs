@@ -31,7 +31,7 @@ pub(super) fn read(
     (routes, lines)
 }
 
-/// The destination of what no route is about: as stated, or the only store.
+/// The destination of records that no route matches: as stated, or the only store.
 pub(super) fn read_default(
     field: Option<Field<'_>>,
     root: &Section<'_>,

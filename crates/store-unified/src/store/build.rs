@@ -60,15 +60,15 @@ impl UnifiedFeatureStoreBuilder {
         self
     }
 
-    /// Says where goes what no route is about. With a single store it need not be said.
+    /// Sets where records go that no route matches. With a single store this can be left out.
     #[must_use]
     pub fn default_destination(mut self, to: Destination) -> Self {
         self.default = Some(to);
         self
     }
 
-    /// Adds a rule about tenants, after those that are there. A tenant that no rule is about is of the class
-    /// `default` and has no quota.
+    /// Adds a rule about tenants, after those that are there. A tenant that no rule matches has the class
+    /// `default` and no quota.
     #[must_use]
     pub fn tenants(mut self, tenants: TenantRule) -> Self {
         self.tenants.push(tenants);
@@ -83,7 +83,7 @@ impl UnifiedFeatureStoreBuilder {
         self
     }
 
-    /// Keeps in memory what is read.
+    /// Caches what is read in memory.
     #[must_use]
     pub fn cache(mut self, settings: CacheSettings) -> Self {
         self.cache = Some(settings);
@@ -105,8 +105,8 @@ impl UnifiedFeatureStoreBuilder {
         self
     }
 
-    /// Says how soon this process follows a migration. All processes that share the stores must say the
-    /// same.
+    /// Sets how soon this process follows a migration. All processes that share the stores must use the same
+    /// settings.
     #[must_use]
     pub fn migration(mut self, settings: MigrationSettings) -> Self {
         self.migration = settings;

@@ -9,11 +9,11 @@ use crate::wrappers::{
     CircuitSettings, FallbackSettings, HedgeSettings, LimitSettings, MirrorSettings, Quota, RetrySettings,
 };
 
-/// A store, by the name that routes know it by, and what stands between it and its callers. What is `None`
-/// is not there.
+/// A store, by the name that routes use, and what stands between it and its callers. What is `None` is left
+/// out.
 #[derive(Clone, Debug)]
 pub struct StoreRule {
-    /// The name, as it stands in routes, metrics and reports.
+    /// The name, as used in routes, metrics and reports.
     pub name: String,
     /// The store.
     pub backend: Arc<dyn OnlineStoreBackend>,
@@ -41,7 +41,7 @@ pub struct Destination {
     pub store: String,
     /// The name of the store that serves what this one cannot, and when.
     pub fallback: Option<(String, FallbackSettings)>,
-    /// The store that is given every write too.
+    /// The store that gets every write too.
     pub mirror: Option<MirrorSettings>,
 }
 
@@ -51,7 +51,7 @@ impl Destination {
         Self { store: store.into(), fallback: None, mirror: None }
     }
 
-    /// Gives every write to another store too.
+    /// Sends every write to another store too.
     #[must_use]
     pub fn with_mirror(mut self, mirror: MirrorSettings) -> Self {
         self.mirror = Some(mirror);
@@ -78,7 +78,7 @@ pub struct RouteRule {
 }
 
 impl RouteRule {
-    /// Whether the rule is about this view of this tenant.
+    /// Whether the rule matches this view of this tenant.
     pub fn matches(&self, view: &ViewKey) -> bool {
         self.tenant.matches(view.tenant()) && self.view.matches(view.view())
     }

@@ -1,7 +1,7 @@
 //! When a circuit opens and closes: the rule, without calls and without a clock.
 //!
-//! The crates that there are (`failsafe`, `recloser`) read the system's time, let any number of calls through
-//! while they try whether the store is back, and know nothing of calls that nobody waits for any more.
+//! The existing crates (`failsafe`, `recloser`) read the system's time, let any number of calls through while
+//! they check whether the store is back, and know nothing of calls that nobody waits for any more.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use tokio::time::Instant;
 /// When a circuit opens, and how it closes again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CircuitSettings {
-    /// It opens after so many failed calls in a row. Default 10.
+    /// It opens after this many failed calls in a row. Default 10.
     pub in_a_row: u32,
     /// It opens when this share of the last hundred calls has failed: 0 to 1. Default 0.5.
     pub failure_rate: f64,
-    /// A call that its caller gives up counts as failed if it had this long, or half of the time it had been
-    /// given. No longer than a fallback waits. Default 50 ms.
+    /// A call that its caller gives up on counts as failed if it had this long, or half of the time it had
+    /// been given. No longer than a fallback waits. Default 50 ms.
     pub slow: Duration,
     /// How often one call is let through while the circuit is open, to see whether the store is back.
     /// Default 500 ms.
     pub probe_every: Duration,
-    /// The circuit closes when so many of these have succeeded, each right after the one before. Default 3.
+    /// The circuit closes when this many of these have succeeded, each right after the one before. Default 3.
     pub probes: u32,
 }
 
@@ -37,7 +37,7 @@ impl Default for CircuitSettings {
     }
 }
 
-/// Calls that the failure rate is about.
+/// How many calls the failure rate covers.
 const RECENT: u32 = 100;
 
 /// A circuit's state, for gauges and logs.
@@ -116,7 +116,8 @@ impl Breaker {
             if now < outage.next_probe {
                 return Err(outage.clone());
             }
-            // The others are refused until this one has ended; a probe that hangs holds nobody up for ever.
+            // The others are refused until this one has ended; a probe that hangs does not hold them up for
+            // ever.
             outage.next_probe = now + self.settings.probe_every;
         }
         Ok(Permit { era: self.era })
@@ -257,8 +258,8 @@ mod tests {
     }
 
     proptest! {
-        /// However the calls end: while it is open, at most one is let through in each interval, except
-        /// right after one that succeeded or said nothing, and it closes after so many successes in a row.
+        /// However the calls end: while it is open, at most one is let through in each interval, except right
+        /// after one that succeeded or said nothing, and it closes after enough successes in a row.
         #[test]
         fn few_calls_reach_a_store_that_is_down(
             settings in (1..5u32, 1..5u32).prop_map(|(in_a_row, probes)| CircuitSettings {

@@ -19,8 +19,8 @@ use crate::observe::names::{CIRCUIT_CHANGES, CIRCUIT_STATE};
 /// all are.
 ///
 /// A call has failed when most of its rows are `Unavailable` or `DeadlineExceeded`, or when its caller has
-/// given it up after a while. Reads, writes and deletes count; scans, purges and checks neither count nor are
-/// refused: they are for those who want to know.
+/// given up on it after a while. Reads, writes and deletes count; scans, purges and checks neither count nor
+/// are refused.
 #[derive(Debug)]
 pub struct Circuit {
     store: Arc<dyn OnlineStoreBackend>,
@@ -52,7 +52,7 @@ impl Circuit {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a call with so many rows through, or says why not.
+    /// Lets a call through, or says why not.
     fn admit(&self, call: CallContext) -> Result<Ticket<'_>> {
         let now = Instant::now();
         match self.breaker().admit(now) {

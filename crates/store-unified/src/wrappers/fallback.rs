@@ -36,8 +36,8 @@ impl Default for FallbackSettings {
 
 /// Reads from a second store what the first cannot give: rows that fail with `Unavailable`,
 /// `DeadlineExceeded`, `Throttled` or `Internal`, and all rows when there is no answer after a while; then
-/// both are waited for, and the first good answer counts. Whoever wants to know which records the second
-/// store has served [watches](crate::provenance::watch).
+/// both are waited for, and the first good answer counts. To find out which records the second store has
+/// served, [watch](crate::provenance::watch).
 ///
 /// Rows with other errors stay as they are: a call that is wrong is wrong on any store, a record that is
 /// damaged must not be hidden by an older one, and credentials or settings are somebody's to correct.
@@ -152,8 +152,8 @@ impl OnlineStoreBackend for Fallback {
         self.first.scan(scope)
     }
 
-    /// Removes the records from both stores, for what is purged must not be served by the second either. Both
-    /// are tried even if one fails. The count is the first store's.
+    /// Removes the records from both stores, since what is purged must not be served by the second either.
+    /// Both are tried even if one fails. The count is the first store's.
     async fn purge(&self, scope: &Scope, progress: &PurgeProgress) -> Result<PurgeReport> {
         let report = self.first.purge(scope, progress).await;
         let second = self.second.purge(scope, &PurgeProgress::default()).await;

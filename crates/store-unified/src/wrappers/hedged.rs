@@ -31,10 +31,10 @@ impl Default for HedgeSettings {
     }
 }
 
-/// Sends a read that takes long to the same store again and takes the answer that comes first. That helps
-/// against the stall of a connection, a node or a thread, which the second read mostly does not meet.
+/// Sends a slow read to the same store again and takes the answer that comes first. That helps against a
+/// stalled connection, node or thread, which the second read mostly avoids.
 ///
-/// Every read earns a part of a second one, so that a store on which all is slow does not get more to do.
+/// Every read earns part of a second one, so that a store that is slow throughout does not get more to do.
 /// Only reads: a write that is sent twice might arrive twice.
 #[derive(Debug)]
 pub struct Hedged {

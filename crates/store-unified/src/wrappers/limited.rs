@@ -1,4 +1,4 @@
-//! Not more calls on a store than do it good.
+//! No more calls on a store than it can take.
 
 use std::sync::Arc;
 
@@ -27,9 +27,9 @@ impl Default for LimitSettings {
     }
 }
 
-/// Lets so many calls at a time through to a store. A few more wait for their turn, in the order they came
-/// and until their deadline; the rest is refused at once with `Throttled`, so that a store that is slow does
-/// not make this process pile up calls that nobody waits for any more.
+/// Lets a limited number of calls at a time through to a store. Some more wait for their turn, in the order
+/// they came and until their deadline; the rest are refused at once with `Throttled`, so that a slow store
+/// does not make this process pile up calls that nobody waits for any more.
 ///
 /// Scans, purges and checks are not limited: they are few, and long.
 #[derive(Debug)]

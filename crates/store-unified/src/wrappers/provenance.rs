@@ -1,4 +1,4 @@
-//! Who has answered: a mark that goes past the layers between a fallback and the caller who wants to know.
+//! Who has answered: a mark that bypasses the layers between a fallback and the caller who wants to know.
 //!
 //! The contract of a backend has no place for it, and calls on one task need none: the mark is kept with the
 //! task for as long as the caller's future runs.
@@ -21,8 +21,8 @@ pub async fn watch<T>(work: impl Future<Output = T>) -> (T, HashSet<RecordKey>) 
     (output, served)
 }
 
-/// Says that these records come from a fallback, to whoever [`watch`]es.
+/// Tells the [`watch`] that is under way that these records come from a fallback.
 pub(crate) fn note<'a>(keys: impl IntoIterator<Item = &'a RecordKey>) {
-    // Mostly nobody does.
+    // Mostly there is none.
     let _ = FROM_FALLBACK.try_with(|served| served.borrow_mut().extend(keys.into_iter().cloned()));
 }

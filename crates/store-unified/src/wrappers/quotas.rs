@@ -24,11 +24,11 @@ use crate::pattern::Pattern;
 /// How much a tenant may do. A rate that is `None` is not limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Calls a second that read.
+    /// Reading calls per second.
     pub reads_per_s: Option<NonZeroU32>,
-    /// Calls a second that write or delete.
+    /// Writing or deleting calls per second.
     pub writes_per_s: Option<NonZeroU32>,
-    /// Rows a second, read, written or deleted.
+    /// Rows per second, read, written or deleted.
     pub rows_per_s: Option<NonZeroU32>,
     /// How much may come at once after a pause: what each rate gives in this time, and at least one.
     /// Default 1 s. A call with more rows than that never passes.
@@ -54,7 +54,7 @@ const BUCKETS_OVERHEAD: usize = 512;
 /// not limited. Rows of several tenants in one call are judged by tenant.
 ///
 /// The tenants of a process that are not idle are remembered in up to 32 MiB. Beyond that those that call
-/// least are forgotten, so whoever invents names of tenants takes neither the memory nor the place of the
+/// least are forgotten, so a caller that invents tenant names takes neither the memory nor the place of the
 /// busy ones; a tenant that was forgotten starts with a full burst.
 pub struct Quotas {
     store: Arc<dyn OnlineStoreBackend>,
@@ -67,8 +67,8 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Gives each tenant the quota of the first pattern that matches its name, for itself alone. A tenant
-    /// that none matches is not limited.
+    /// Gives each tenant a quota of its own: that of the first pattern that matches its name. A tenant that
+    /// none matches is not limited.
     pub fn new(store: Arc<dyn OnlineStoreBackend>, quotas: Vec<(Pattern, Quota)>) -> Self {
         // Buckets that have filled up again are as good as new ones.
         let full_again = quotas.iter().map(|(_, quota)| quota.burst).max().unwrap_or_default();
@@ -88,7 +88,7 @@ impl Quotas {
         }
     }
 
-    /// Why so many rows of a tenant may not pass, if they may not.
+    /// Why this many rows of a tenant may not pass; `None` if they may.
     fn refusal(&self, tenant: &str, rows: usize, calls: Limit) -> Option<Error> {
         let (_, quota) = self.quotas.iter().find(|(pattern, _)| pattern.matches(tenant))?;
         let new = || Arc::new(Buckets::new(quota, self.clock));
@@ -159,7 +159,7 @@ impl Bucket {
         Self { limiter: RateLimiter::direct_with_clock(quota, clock), per_s }
     }
 
-    /// Takes so many; why not, if they are not there.
+    /// Takes this many, or says why not.
     fn take(&self, number: usize) -> Option<Refusal> {
         let number = NonZeroU32::new(u32::try_from(number).unwrap_or(u32::MAX))?;
         match self.limiter.check_n(number) {

@@ -1,4 +1,4 @@
-//! What has failed and may be repeated is tried again.
+//! Retries what has failed and may be repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ impl Default for RetrySettings {
     }
 }
 
-/// Sends rows that failed again, where the error says that this can help and there is time for it: those
-/// rows alone. A row of a write, only where it certainly had no effect; the caller, who knows what is
+/// Sends rows that failed again, and only those, where the error says that this can help and there is time
+/// for it. A row of a write is sent again only if it certainly had no effect; the caller, who knows what is
 /// written, may repeat one that is in doubt.
 #[derive(Debug)]
 pub struct Retrying {

@@ -29,7 +29,7 @@ pub struct Route {
 #[derive(Debug)]
 struct Routes {
     routes: Vec<Route>,
-    /// For what no route is about.
+    /// For records that no route matches.
     default: usize,
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn only_place<A>(rows: &[A], mut place: impl FnMut(&A) -> usize) -> O
     rest.iter().all(|row| place(row) == first).then_some(first)
 }
 
-/// The numbers of the rows that go to each of so many places.
+/// The numbers of the rows that go to each of this many places.
 pub(crate) fn by_place<A>(rows: &[A], places: usize, mut place: impl FnMut(&A) -> usize) -> Vec<Vec<usize>> {
     let mut numbers = vec![Vec::new(); places];
     for (number, row) in rows.iter().enumerate() {

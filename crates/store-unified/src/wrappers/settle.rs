@@ -19,10 +19,10 @@ const GRAVE: Duration = Duration::from_secs(600);
 const GRAVES: u64 = 1 << 24;
 /// How often a record is looked at again once the target has been brought to where it had to be.
 const LOOKS: u32 = 3;
-/// How often other writers of the same record may be faster.
+/// How often other writers of the same record may get in first.
 const ATTEMPTS: usize = 64;
 
-/// Two stores, of which the second is to have what the first has.
+/// Two stores, of which the second is to match the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Link<'a> {
     pub(crate) source: &'a dyn OnlineStoreBackend,
@@ -128,8 +128,8 @@ pub(crate) fn copy(
 /// Brings each record of the target to a state that the source had when this began or later, or fails.
 ///
 /// # Errors
-/// Row by row: what either store reports; `Conflict` when other writers of a record were faster again and
-/// again; `Unavailable` when it may no longer be done.
+/// Row by row: what either store reports; `Conflict` when other writers of a record kept getting in first;
+/// `Unavailable` when it may no longer be done.
 pub(crate) async fn settle(link: Link<'_>, tasks: Vec<Task>, call: CallContext) -> Vec<Result<Settled>> {
     let mut settling = Settling { link, call, results: vec![None; tasks.len()] };
     let mut open: Vec<(usize, Task)> = tasks.into_iter().enumerate().collect();
@@ -226,7 +226,7 @@ impl Settling<'_> {
         if puts.is_empty() {
             return open;
         }
-        // Whoever stood still for too long must not write by what it knew before.
+        // A process that stood still for too long must not write by what it knew before.
         if self.link.until.is_some_and(|until| Instant::now() > until) {
             let error = Error::new(ErrorKind::Unavailable, "the write stood still for too long; repeat it");
             for (row, task, _) in changing {

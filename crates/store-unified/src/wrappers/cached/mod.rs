@@ -61,11 +61,12 @@ const ENTRY_OVERHEAD: usize = 640;
 /// purges through the same cache is seen by every read that begins after the write was answered. A write in
 /// doubt may take effect later, and is then seen as one of another process.
 ///
-/// A record that several calls want at the same time is read once. Who waits for another's read, and sees it
-/// fail or take longer than the other would have waited, reads for itself. Errors are not kept, nor what a
-/// [fallback](super::fallback::Fallback) has answered: the store itself is asked again, as soon as it can be.
+/// A record that several calls want at the same time is read once. A call that waits for another's read, and
+/// sees it fail or take longer than the other would have waited, reads for itself. Errors are not kept, nor
+/// what a [fallback](super::fallback::Fallback) has answered: the store itself is asked again, as soon as it
+/// can be.
 ///
-/// Takes no more than `max_bytes`; beyond that the records go that are used least.
+/// Uses no more than `max_bytes`; beyond that, the least used records are dropped.
 pub struct Cached {
     shared: Arc<Inner>,
 }
@@ -192,7 +193,7 @@ impl Inner {
     }
 }
 
-/// How a row of a read was come by.
+/// Where a row of a read came from.
 #[derive(Clone, Copy)]
 enum Outcome {
     /// From memory.
@@ -245,7 +246,7 @@ impl OnlineStoreBackend for Cached {
         }
         let (mut rows, mut wanted) = shared.look_up(keys);
         shared.counts.add(Outcome::Hit, keys.len() - wanted.len());
-        // Whose read was joined in vain is read for itself.
+        // What was joined in vain is read again, on its own.
         for may_join in [true, false] {
             if !wanted.is_empty() {
                 let trips = shared.board(&wanted, may_join, call, &mut rows);

@@ -70,7 +70,7 @@ impl Seat {
     }
 }
 
-/// What happens to a record. There is none for a record to which nothing does.
+/// What is happening to a record; a record to which nothing happens has no entry.
 #[derive(Default)]
 struct Slot {
     writes: usize,

@@ -27,7 +27,7 @@ use crate::observe::names::MIRROR_FAILURES;
 pub struct MirrorSettings {
     /// The name of the store.
     pub to: String,
-    /// Whether a write fails that it does not take. Otherwise that is only counted, and the store lacks
+    /// Whether a write fails when it does not take it. Otherwise that is only counted, and the store lacks
     /// what it has not taken.
     pub required: bool,
 }
@@ -61,8 +61,8 @@ impl Mirrored {
     /// The source and the others, each with its name. A migration can go to any of the others.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name that stands twice, a mirror that is none of the others, or settings that
-    /// cannot be kept.
+    /// `InvalidArgument` for a repeated name, a mirror that is not among the others, or settings that cannot
+    /// be kept.
     pub fn new(
         (name, source): (String, Arc<dyn OnlineStoreBackend>),
         others: Vec<(String, Arc<dyn OnlineStoreBackend>)>,
@@ -188,7 +188,7 @@ impl Mirrored {
     }
 }
 
-/// Whether it is of no interest to a reader.
+/// Whether readers must not see it.
 fn is_hidden(record: &VersionedRecord) -> bool {
     RecordHeader::parse(&record.bytes).is_ok_and(|header| is_grave(&header))
 }

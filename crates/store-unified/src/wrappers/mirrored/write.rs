@@ -23,12 +23,12 @@ enum Written<'a> {
 }
 
 impl Mirrored {
-    /// Writes to the source, and brings those of the others that take part to the same state before
-    /// anybody hears of it. `task` says of a row, by what the source answered and what the other store had
-    /// before, what is to be settled.
+    /// Writes to the source, and brings those of the others that take part to the same state before anyone is
+    /// told. `task` says of a row, by what the source answered and what the other store had before, what is
+    /// to be settled.
     ///
     /// That goes for refused puts too: what stands in the way may be the write itself, which the source took
-    /// when it was tried before, and then its caller will rest content with that.
+    /// when it was tried before, and its caller will then be content with that.
     async fn write_both<T, F: Future<Output = Vec<Result<T>>>>(
         &self,
         keys: &[RecordKey],

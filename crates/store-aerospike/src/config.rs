@@ -74,7 +74,7 @@ pub struct AerospikeConfig {
     pub tls: Option<TlsConfig>,
     /// Into which sets records go. Default one for each view of each tenant.
     pub layout: SetLayout,
-    /// Whether the store opens though no server can be reached; calls then fail until one can, and fallbacks
+    /// Whether the store opens even if no server can be reached; calls then fail until one can, and fallbacks
     /// serve. Default false.
     pub connect_lazily: bool,
     /// How long connecting may take. Default 5 s.

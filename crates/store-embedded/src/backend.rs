@@ -29,8 +29,8 @@ pub const MAX_KEY_BYTES: usize = 64 << 10;
 
 /// A store in one file, or in memory, inside this process.
 ///
-/// Writes go through one thread, which puts whatever waits into one transaction; reads take a snapshot
-/// and wait for nobody. Dropping the store closes it and waits until that is done;
+/// Writes go through one thread, which puts whatever waits into one transaction; reads take a snapshot and
+/// never wait. Dropping the store closes it and waits until that is done;
 /// [`close`](OnlineStoreBackend::close) also says how it went.
 #[derive(Debug)]
 pub struct EmbeddedOnlineStore {
@@ -68,7 +68,7 @@ pub struct VerifyReport {
 }
 
 impl EmbeddedOnlineStore {
-    /// Opens the file, or makes it, with the default settings. Blocks while the disk works; after a crash
+    /// Opens the file, or creates it, with the default settings. Blocks while the disk works; after a crash
     /// that includes a pass over the file.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl EmbeddedOnlineStore {
         Ok(store)
     }
 
-    /// Removes what has expired now rather than at the next interval; gives how many records those were.
+    /// Removes what has expired now rather than at the next interval; returns how many records those were.
     /// Blocks no reader.
     ///
     /// # Errors
@@ -280,7 +280,7 @@ impl OnlineStoreBackend for EmbeddedOnlineStore {
     async fn close(&self) -> Result<()> {
         self.engine.stop_background();
         self.threads().stop.take();
-        // No answer: it has been closed before.
+        // No answer: it was closed before.
         self.writer.submit_alone(Engine::close).await.unwrap_or(Ok(()))
     }
 }

@@ -18,8 +18,8 @@ pub enum Durability {
     /// write. Writes that arrive while the disk is busy share the next sync.
     #[default]
     EachWrite,
-    /// At the latest this long after it. A crash of the process or of the machine loses the acknowledged
-    /// writes since the last sync: they exist in the process's memory alone.
+    /// At most this long after it is acknowledged. A crash of the process or of the machine loses the
+    /// acknowledged writes since the last sync: they exist in the process's memory alone.
     Interval(Duration),
     /// When the store is closed or compacted, and each time some tens of megabytes have been written. A
     /// crash of the process or of the machine loses the acknowledged writes since then.
@@ -48,7 +48,7 @@ impl fmt::Display for Durability {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmbeddedConfig {
-    /// The file, made when it does not exist; `None`, the default, is a store in memory, which lives as
+    /// The file, created when it does not exist; `None`, the default, is a store in memory, which lives as
     /// long as it is open.
     pub path: Option<PathBuf>,
     /// When an acknowledged write is safe from a crash. Default each write.
@@ -57,8 +57,8 @@ pub struct EmbeddedConfig {
     pub cache_bytes: usize,
     /// How often records past their expiry are looked for and removed. Default 60 s.
     pub reclaim_interval: Duration,
-    /// Whether opening reads the whole file and verifies every checksum. Without it, damage that was done
-    /// to the file behind the store's back shows when the damaged part is read. Default false.
+    /// Whether opening reads the whole file and verifies every checksum. Without it, damage done to the file
+    /// behind the store's back shows when the damaged part is read. Default false.
     pub check_on_open: bool,
 }
 

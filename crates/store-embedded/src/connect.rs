@@ -82,7 +82,7 @@ fn create_file(builder: &Builder, path: &Path, name: &str) -> Result<()> {
         Ok(db.close()?)
     });
     let placed = made.and_then(|()| match fs::hard_link(&draft, path) {
-        // Someone else was faster: theirs is the store.
+        // Someone else got in first: theirs is the store.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // Not every file system has links.
         Err(_) => fs::rename(&draft, path).map_err(|error| from_io(error, name)),

@@ -96,7 +96,7 @@ impl Engine {
         contain(&self.name, || work(db.ok_or(redb::Error::DatabaseClosed)?))
     }
 
-    /// Tells what works in the background to come to an end.
+    /// Tells background work to stop.
     pub(crate) fn stop_background(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
@@ -111,7 +111,7 @@ impl Engine {
         self.earliest_expiry.fetch_min(expires_at.as_micros(), Ordering::SeqCst);
     }
 
-    /// Takes the earliest expiry noted so far away.
+    /// Takes the earliest expiry noted so far.
     pub(crate) fn take_earliest_expiry(&self) -> Timestamp {
         Timestamp::from_micros(self.earliest_expiry.swap(i64::MAX, Ordering::SeqCst))
     }
@@ -144,7 +144,7 @@ pub(crate) fn contain<T>(store: &str, work: impl FnOnce() -> Result<T, redb::Err
     }
 }
 
-/// Runs work that may wait for the disk on a thread where that harms nobody.
+/// Runs work that may wait for the disk on a thread where that does no harm.
 pub(crate) async fn blocking<T: Send + 'static>(
     engine: &Arc<Engine>,
     work: impl FnOnce(&Arc<Engine>) -> Result<T> + Send + 'static,

@@ -74,7 +74,7 @@ fn from_io(error: &io::Error, store: &str) -> (ErrorKind, String) {
 }
 
 fn damaged(store: &str, what: &str) -> String {
-    format!("`{store}` is damaged: {what}; restore it from a copy, or load it anew")
+    format!("`{store}` is damaged: {what}; restore it from a copy, or load it again")
 }
 
 /// The store was closed.

@@ -9,7 +9,7 @@ use feature_core::{RecordKey, Result, VersionedRecord};
 use crate::engine::{Engine, Records, blocking};
 use crate::error::from_redb;
 
-/// Up to this many keys are read on the calling task: that takes less time than a change of threads.
+/// Up to this many keys are read on the calling task: that takes less time than switching threads.
 const INLINE_KEYS: usize = 1_000;
 
 type Rows = Vec<Result<Option<VersionedRecord>>>;
@@ -48,7 +48,7 @@ fn rows(engine: &Engine, records: &Records, keys: &[RecordKey]) -> Rows {
         };
         let (start, record) = (bytes.len(), record.value());
         if start == 0 {
-            // Records of a view are much of a size.
+            // Records of a view are of similar size.
             bytes.reserve(record.len().saturating_mul(keys.len()).min(1 << 20));
         }
         bytes.extend_from_slice(record);

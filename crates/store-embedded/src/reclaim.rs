@@ -21,8 +21,8 @@ pub(crate) fn run(engine: &Arc<Engine>, writer: &Writer, interval: Duration, sto
     }
 }
 
-/// Removes the records that have expired by now; gives how many. Reads nothing while it is known that
-/// none has.
+/// Removes the records that have expired by now; returns how many. Reads nothing while it is known that none
+/// has.
 pub(crate) fn sweep(engine: &Engine, writer: &Writer) -> Result<u64> {
     still_open(engine)?;
     let now = engine.clock.now();

@@ -49,8 +49,7 @@ fn slice(records: &Records, mut range: KeyRange) -> Result<(Vec<Row>, Option<Key
     Ok((rows, None))
 }
 
-/// One pass in the order of keys, up to the last key there is now: those who write meanwhile cannot keep
-/// it from ending.
+/// One pass in the order of keys, up to the last key at the start: writers cannot keep it from ending.
 pub(crate) async fn purge(
     engine: &Arc<Engine>,
     writer: &Writer,

@@ -53,7 +53,7 @@ pub(crate) fn delete(batch: &mut Batch<'_>, keys: &[RecordKey]) -> Result<Vec<bo
     keys.iter().map(row).collect()
 }
 
-/// Removes up to `limit` records from the beginning of a range; gives how many those were and, when there
+/// Removes up to `limit` records from the beginning of a range; returns how many those were and, when there
 /// may be more, what is left of the range.
 pub(crate) fn purge(
     batch: &mut Batch<'_>,

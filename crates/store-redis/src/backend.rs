@@ -27,7 +27,7 @@ pub const MAX_RECORD_BYTES: usize = 64 << 20;
 /// A store on Redis or Valkey: one server, a primary watched by Sentinel, or a cluster.
 ///
 /// Connections are made when needed and replaced when they fail; after a failover calls go to the new primary
-/// by themselves. Cheap to share; dropping it closes its connections.
+/// automatically. Cheap to share; dropping it closes its connections.
 pub struct RedisOnlineStore {
     router: Arc<Router>,
     closed: Arc<AtomicBool>,
@@ -53,9 +53,9 @@ impl RedisOnlineStore {
     /// answer later.
     ///
     /// # Errors
-    /// `InvalidArgument` for impossible settings and unreadable files; `Unavailable`; `Unauthenticated` for
-    /// a wrong password or certificate; `NotConfigured` for a server that is no cluster, lacks the database,
-    /// or a Sentinel that does not know the service.
+    /// `InvalidArgument` for impossible settings and unreadable files; `Unavailable`; `Unauthenticated` for a
+    /// wrong password or certificate; `NotConfigured` for a server that is not a cluster or lacks the
+    /// database, or a Sentinel that does not know the service.
     pub async fn connect(config: RedisConfig) -> Result<Self> {
         let (lazily, timeout) = (config.connect_lazily, config.connect_timeout);
         let (router, closed) = (Arc::new(Router::new(config)?), Arc::new(AtomicBool::new(false)));
@@ -100,7 +100,7 @@ impl OnlineStoreBackend for RedisOnlineStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(BACKEND);
         capabilities.max_record_bytes = Some(MAX_RECORD_BYTES);
-        // That is the server's to decide; `check` tells.
+        // That depends on the server; `check` reports it.
         capabilities.durable = false;
         capabilities
     }

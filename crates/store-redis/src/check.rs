@@ -1,4 +1,4 @@
-//! How the servers are, and what will hurt.
+//! How the servers are, and what needs attention.
 
 use std::sync::Arc;
 use std::time::Duration;

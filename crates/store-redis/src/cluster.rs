@@ -13,7 +13,7 @@ use crate::error::{Failure, Next};
 
 /// Slots of a cluster; a constant of Redis.
 const SLOTS: usize = 16_384;
-/// So many nodes are asked for the map at a time; the first to answer is believed.
+/// This many nodes are asked for the map at a time; the first answer counts.
 const ASKED: usize = 5;
 
 /// The slot of a key. Keys have no hash tag: the key text escapes braces, and the prefix has none.
@@ -163,7 +163,7 @@ impl Cluster {
         Ok(map)
     }
 
-    /// The node at this address in this role, with the connections that it has already.
+    /// The node at this address in this role, with the connections it already has.
     fn keep(&self, known: &Map, host: &str, port: u16, role: Role) -> Arc<Node> {
         let named = self.named();
         let mut known = known.nodes().chain(&*named);

@@ -10,7 +10,7 @@ use feature_core::{Error, Params, Result, Secret, StoreUrl};
 const REDIS_PORT: u16 = 6379;
 /// Where Sentinel listens unless told otherwise.
 const SENTINEL_PORT: u16 = 26379;
-/// What stands before every key unless told otherwise.
+/// The prefix of every key unless told otherwise.
 const KEY_PREFIX: &str = "feast:";
 
 /// How to reach Redis, and how to use it.
@@ -38,7 +38,7 @@ pub struct RedisConfig {
     pub password: Option<Secret>,
     /// Number of the database; a cluster has 0 alone. Default 0.
     pub db: u32,
-    /// What stands before every key, so that the store can share its database. Default `feast:`.
+    /// The prefix of every key, so that the store can share its database. Default `feast:`.
     pub key_prefix: String,
     /// Whether `host` is a node of a cluster. Default false.
     pub cluster_mode: bool,
@@ -46,7 +46,7 @@ pub struct RedisConfig {
     pub sentinel: Option<SentinelConfig>,
     /// When set, connections are encrypted.
     pub tls: Option<TlsConfig>,
-    /// Whether the store opens though no server can be reached; calls then fail until one can, and fallbacks
+    /// Whether the store opens even if no server can be reached; calls then fail until one can, and fallbacks
     /// serve. Default false.
     pub connect_lazily: bool,
     /// How long making a connection may take, its login included. Default 1 s.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::config::{RedisConfig, TlsConfig};
 use crate::error::{BACKEND, Failure, Next, from_client, from_server};
 
-/// After a connection could not be made nobody tries again for so long: what waits fails at once.
+/// After a connection could not be made, it is not tried again for this long: what waits fails at once.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Requests that may wait for a connection's socket.
 const WAITING_REQUESTS: usize = 4_096;
@@ -38,7 +38,7 @@ impl Dialer {
         config.validate()?;
         let certificates = config.tls.as_ref().map(certificates).transpose()?;
         if certificates.is_some() && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only when another thread was faster, and then there is one.
+            // Fails only when another thread got in first, and then there is one.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Ok(Self { config, certificates })
@@ -166,7 +166,7 @@ impl Default for State {
     }
 }
 
-/// A connection, and since when it owes answers that somebody has given up waiting for.
+/// A connection, and since when it owes answers that a caller has given up waiting for.
 #[derive(Clone)]
 struct Connection {
     client: MultiplexedConnection,
@@ -296,7 +296,7 @@ impl Node {
     }
 
     /// The connection with the fewest rows under way, so that a small call waits less often behind a large
-    /// one; by turns where that is the same. One that fails at once has none under way, and comes last.
+    /// one; in turn where that is the same. One that fails at once has none under way, and comes last.
     fn link(&self) -> &Arc<Link> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let by_turns = (first..first + self.links.len()).map(|turn| &self.links[turn % self.links.len()]);

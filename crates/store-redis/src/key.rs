@@ -10,7 +10,7 @@ pub(crate) fn encode(prefix: &str, key: &RecordKey) -> String {
     text
 }
 
-/// The record that a key belongs to; `None` for the key of somebody else.
+/// The record that a key belongs to; `None` for another program's key.
 pub(crate) fn decode(prefix: &str, key: &[u8]) -> Option<Result<RecordKey>> {
     let text = key.strip_prefix(prefix.as_bytes())?;
     let text = std::str::from_utf8(text).map_err(|_| {

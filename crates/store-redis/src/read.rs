@@ -41,7 +41,8 @@ impl Operation for Get {
             let one = |row: &usize| Command { commands: vec![self.multi("GET", &[*row])], rows: vec![*row] };
             return rows.iter().map(one).collect();
         }
-        // MGET calls a key of another type missing. How many keys exist at all tells whether there is one.
+        // MGET reports a key of another type as missing. The number of keys that exist tells whether there is
+        // one.
         let commands = vec![self.multi("MGET", rows), self.multi("EXISTS", rows)];
         vec![Command { commands, rows: rows.to_vec() }]
     }

@@ -1,4 +1,4 @@
-//! Sends rows to the nodes that own them, and tries again what may succeed later.
+//! Sends rows to the nodes that own them, and retries what may succeed later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::router::Router;
 /// How often a row follows a redirection, or has the script loaded, before it waits like any other.
 const AT_ONCE: usize = 4;
 
-/// A kind of request about rows, each about one key.
+/// A kind of request for rows, each with one key.
 pub(crate) trait Operation: Sync {
     /// What is learned of a row.
     type Answer: Send;
@@ -49,13 +49,13 @@ pub(crate) trait Operation: Sync {
     ) -> Vec<Result<Self::Answer, Failure>>;
 }
 
-/// Commands that belong together, and the rows that they are about.
+/// Commands that belong together, and the rows that they cover.
 pub(crate) struct Command {
     pub(crate) commands: Vec<Cmd>,
     pub(crate) rows: Vec<usize>,
 }
 
-/// How it goes with a row.
+/// The state of a row.
 #[derive(Default)]
 struct Progress {
     /// The node that another has named, for the next attempt alone, and whether it wants to be asked.
@@ -86,7 +86,7 @@ pub(crate) async fn run<O: Operation>(
     count: usize,
     call: CallContext,
 ) -> Vec<Result<O::Answer>> {
-    // A little sooner than the caller gives up, who would not learn which rows were done.
+    // A little before the caller gives up, who would otherwise not learn which rows were done.
     let left = call.deadline.saturating_duration_since(Instant::now());
     let deadline = call.deadline - (left / 10).min(Duration::from_millis(2));
     let mut answers: Vec<Option<Result<O::Answer>>> = Vec::new();
@@ -185,14 +185,14 @@ impl Progress {
         step
     }
 
-    /// Whether another node may be the one to send it to.
+    /// Whether another node may be the right one.
     fn is_lost(&self) -> bool {
         let next = self.failure.as_ref().map(|failure| &failure.next);
         matches!(next, Some(Next::Locate | Next::Reconnect | Next::Moved(..)))
     }
 }
 
-/// The rows by the node that they are for, and those that nobody is known to own.
+/// The rows by their node, and those without a known owner.
 fn group<O: Operation>(
     router: &Arc<Router>,
     operation: &O,

@@ -12,7 +12,7 @@ use crate::connect::{Dialer, Node, Role};
 use crate::error::Failure;
 use crate::sentinel::Sentinel;
 
-/// Where reads go to replicas, these are looked up so often: nobody says when there is a new one.
+/// Where reads go to replicas, they are looked up this often: nothing announces a new one.
 const REPLICAS_ANEW: Duration = Duration::from_secs(5);
 
 /// The servers of a store.

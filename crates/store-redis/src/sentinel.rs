@@ -61,7 +61,7 @@ impl Sentinel {
         fastrand::choice(&found.replicas).or(found.primary.as_ref()).cloned()
     }
 
-    /// Asks where the primary and the replicas are. Who comes while another does so waits for that.
+    /// Asks where the primary and the replicas are. A caller that comes while another does so waits for it.
     pub(crate) async fn learn(&self, deadline: Instant) -> Result<(), Failure> {
         let since = Instant::now();
         let mut learned = self.learned.lock().await;

@@ -27,7 +27,7 @@ pub trait RawStore: Send + Sync {
 /// How long to measure and where to write the results.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BenchOptions {
-    /// A short run, to see that it works; its figures are rough.
+    /// A short run, to check that it works; its figures are rough.
     pub quick: bool,
     /// A file for the results as JSON.
     pub json: Option<PathBuf>,
@@ -139,7 +139,7 @@ struct Data<'a> {
     entities: Vec<EntityKey>,
     /// The bytes that the store holds for each entity's 50 features, under the plain client's key.
     wide: Vec<(String, Bytes)>,
-    /// Likewise for the 5 views, by view.
+    /// The same for the 5 views, by view.
     narrow: Vec<Vec<(String, Bytes)>>,
     /// How many microseconds after the first event time the next one is, so that every write counts.
     next: AtomicI64,
@@ -196,7 +196,7 @@ impl<'a> Data<'a> {
         let mut entities = (0..n)
             .map(|i| EntityKey::new("customer_id", i as u64))
             .collect::<feature_core::Result<Vec<_>>>()?;
-        // Who asks for 100 customers does not ask for neighbours.
+        // A request for 100 customers is not for neighbours.
         fastrand::Rng::with_seed(1).shuffle(&mut entities);
         let mut data =
             Self { store, raw, entities, wide: Vec::new(), narrow: Vec::new(), next: AtomicI64::new(0) };

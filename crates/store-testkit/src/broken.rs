@@ -24,7 +24,7 @@ pub enum Flaw {
     IgnoresShape,
     /// `NotNewer` and `NotNewerSameShape` do not look at the time.
     LastArrivalWins,
-    /// A put of the stored record's very time is refused.
+    /// A put with exactly the stored record's time is refused.
     RefusesTies,
     /// `Unchanged` holds always.
     LosesConcurrentUpdates,
@@ -42,7 +42,7 @@ pub enum Flaw {
     CutsLargeBatches,
     /// Tenant, view and entity are joined with `_`.
     JoinsNamesWithUnderscore,
-    /// Names stand in keys as they are, so that separators in them separate.
+    /// Names are put into keys as they are, so that separators in them separate.
     ForgetsToEscape,
     /// Keys are compared without regard to case.
     FoldsCase,

@@ -80,7 +80,7 @@ pub(crate) fn holds(condition: bool, message: &str) -> Outcome {
     if condition { Ok(()) } else { Err(failure(message)) }
 }
 
-/// Fails unless the result is an error of this kind, which is given back.
+/// Fails unless the result is an error of this kind, which it returns.
 #[track_caller]
 pub(crate) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind) -> std::result::Result<Error, Failure> {
     match result {
@@ -232,7 +232,7 @@ impl Context {
         Scope::view(&self.tenant, VIEW)
     }
 
-    /// The rows of a scope, sorted by key; what the store gave twice, as it may, stands there once.
+    /// The rows of a scope, sorted by key; what the store gave twice, as it may, is listed once.
     pub(crate) async fn scan(&self, scope: &Scope) -> std::result::Result<Vec<(String, Features)>, Failure> {
         let rows = finite(self.store.scan(scope)).await?;
         let mut rows = rows
@@ -251,7 +251,7 @@ fn handle(
     views: Vec<FeatureView>,
 ) -> Result<OnlineStore> {
     let store = OnlineStore::builder(backend).clock(clock.clone()).views(views).build()?;
-    // The slowest of machines is not what a case is about.
+    // A slow machine must not fail a case.
     Ok(store.with_deadline(Duration::from_secs(60)))
 }
 
@@ -278,7 +278,7 @@ pub(crate) fn entity(name: impl Display) -> Result<EntityKey> {
     EntityKey::new("customer_id", name.to_string())
 }
 
-/// So many seconds after the clock's beginning, or before it.
+/// This many seconds after the clock's start, or before it.
 pub(crate) const fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros(START.as_micros() + seconds * 1_000_000)
 }

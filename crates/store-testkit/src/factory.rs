@@ -11,13 +11,13 @@ pub trait BackendFactory: Send + Sync + 'static {
     /// The backend's name, as in `FSTORE_REQUIRE` and in the summary line: `embedded`, `redis`, …
     fn name(&self) -> &'static str;
 
-    /// The backends that the environment may demand by `FSTORE_REQUIRE`, so that it is a failure and nothing
-    /// to be ignored if this one cannot be had. A composition of several stores names each.
+    /// The backends that the environment may demand by `FSTORE_REQUIRE`, so that it is a failure, rather than
+    /// ignored, if this one is not available. A composition of several stores names each.
     fn requires(&self) -> Vec<&'static str> {
         vec![self.name()]
     }
 
-    /// How the server was got, without secrets. Asked when the cases have run.
+    /// Where the server comes from, without secrets. Asked when the cases have run.
     fn server(&self) -> String {
         "none needed".to_owned()
     }
@@ -26,6 +26,6 @@ pub trait BackendFactory: Send + Sync + 'static {
     /// A backend that reclaims by a clock of its own process takes this one.
     ///
     /// # Errors
-    /// Why the backend cannot be had here: no server, a missing setting.
+    /// Why the backend is not available here: no server, a missing setting.
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String>;
 }

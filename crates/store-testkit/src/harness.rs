@@ -158,7 +158,7 @@ pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A test target speaks to whoever runs it.
+/// A test target prints for its user.
 #[expect(clippy::print_stdout, reason = "the runner reads this line")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// A backend that cannot be had, by its name.
+    /// A backend that is not available, by its name.
     struct Unreachable(&'static str);
 
     #[async_trait::async_trait]

@@ -27,7 +27,7 @@ pub use model::{Model, ModelFeature, ModelRow};
 pub use proxy::Proxy;
 pub use server_tests::{ServerTests, TestFailure};
 
-/// The examples of the guide are compiled and run as they stand.
+/// The examples of the guide are compiled and run as they are.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/adding-a-backend.md")]
 struct Guide;

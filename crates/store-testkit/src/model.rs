@@ -85,7 +85,7 @@ impl Model {
         written.iter().map(|(text, write)| self.outcome(&self.records[text].1, write)).collect()
     }
 
-    /// A write counts if the record still shows its hand when the whole batch is in.
+    /// A write counts if the record still shows its effect when the whole batch is in.
     fn outcome(&self, history: &History, write: &Write) -> WriteOutcome {
         let floor = history.iter().filter(|w| w.replaces).map(|w| w.event_time).max();
         let counts = (write.replaces && floor == Some(write.event_time))

@@ -63,7 +63,7 @@ impl Proxy {
     }
 }
 
-/// Hands bytes on until a side ends, or the fault comes. Which side fails does not matter.
+/// Passes bytes on until a side ends, or the fault comes. Which side fails does not matter.
 async fn connection(mut client: TcpStream, server_port: u16, faults: Arc<Faults>) {
     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));

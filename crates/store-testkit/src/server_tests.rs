@@ -111,7 +111,7 @@ pub struct TestFailure {
 }
 
 impl TestFailure {
-    /// What the test needs cannot be had on this machine: it is ignored, unless its backend is required.
+    /// What the test needs is not available on this machine: it is ignored, unless its backend is required.
     #[track_caller]
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self { message: reason.into(), place: Location::caller(), unavailable: true, of: None }

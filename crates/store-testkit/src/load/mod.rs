@@ -87,8 +87,8 @@ impl Load {
         Ok(Self { shared, tasks })
     }
 
-    /// Waits until every worker has had three calls in a row that began after now and succeeded with
-    /// every row. From then on errors are counted afresh for [`wait_for_error`](Self::wait_for_error).
+    /// Waits until every worker has had three calls in a row that began after now and succeeded with every
+    /// row. From then on errors are counted from zero for [`wait_for_error`](Self::wait_for_error).
     ///
     /// # Errors
     /// It took longer. Says which worker had how many, and what went wrong for it last.

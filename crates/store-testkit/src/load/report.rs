@@ -68,7 +68,7 @@ impl LoadReport {
         none("reads gave something older than was acknowledged", &self.overall.stale)
     }
 
-    /// That no call lost its bearings: no value that was never written, no record half of one write, no
+    /// That nothing impossible was seen: no value that was never written, no record half of one write, no
     /// call that never ended. No fault of a server excuses any of it.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl Server {
     /// Starts a dedicated Aerospike server, as a process. It can be killed, started again and paused.
     ///
     /// # Errors
-    /// Why it cannot be had: no `asd` on the `PATH`, or what its log says.
+    /// Why it is not available: no `asd` on the `PATH`, or what its log says.
     pub async fn start_aerospike(options: &AerospikeOptions) -> Result<Self, String> {
         let [service, fabric, heartbeat] = free_ports()?;
         Self::start_aerospike_at(&Place { number: 1, service, fabric, heartbeats: &[heartbeat] }, options)

@@ -130,7 +130,7 @@ enum Held {
 }
 
 impl Server {
-    /// The Redis server of this process, got at the first call.
+    /// The Redis server of this process, started or found at the first call.
     ///
     /// # Errors
     /// Why each way failed.
@@ -138,7 +138,7 @@ impl Server {
         Self::shared(Software::Redis).await
     }
 
-    /// The Valkey server of this process, got at the first call.
+    /// The Valkey server of this process, started or found at the first call.
     ///
     /// # Errors
     /// Why each way failed.
@@ -146,7 +146,7 @@ impl Server {
         Self::shared(Software::Valkey).await
     }
 
-    /// The Aerospike server of this process, got at the first call.
+    /// The Aerospike server of this process, started or found at the first call.
     ///
     /// # Errors
     /// Why each way failed.
@@ -182,7 +182,7 @@ impl Server {
     /// Gets a dedicated server, in this way.
     ///
     /// # Errors
-    /// Why it cannot be had in this way.
+    /// Why it is not available in this way.
     pub async fn start(software: Software, way: Way) -> Result<Self, String> {
         let facts = software.facts();
         match way {
@@ -245,8 +245,8 @@ type Shared = HashMap<Software, Result<Arc<Server>, String>>;
 
 static SHARED: LazyLock<Mutex<Shared>> = LazyLock::new(Mutex::default);
 
-/// Stops the servers that are shared in this process ([`Server::redis`] and so on) and that nobody holds
-/// any more. [`conformance`](crate::conformance) does so at its end.
+/// Stops the servers that are shared in this process ([`Server::redis`] and so on) and that nothing holds any
+/// more. [`conformance`](crate::conformance) does so at its end.
 pub async fn stop_all() {
     let all: Vec<_> = SHARED.lock().await.drain().collect();
     for server in all.into_iter().filter_map(|(_, server)| Arc::into_inner(server.ok()?)) {

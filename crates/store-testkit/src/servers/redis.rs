@@ -50,7 +50,7 @@ impl Server {
     /// Starts a dedicated Redis server, as a process. It can be killed, started again and paused.
     ///
     /// # Errors
-    /// Why it cannot be had: no such program, or what its log says.
+    /// Why it is not available: no such program, or what its log says.
     pub async fn start_redis(options: &RedisOptions) -> Result<Self, String> {
         let [port] = free_ports()?;
         Self::start_redis_at(port, options).await

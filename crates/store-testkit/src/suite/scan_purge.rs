@@ -165,7 +165,7 @@ fn scans(s: &mut Subject<'_>) {
     });
 }
 
-/// So many records in a view; their keys.
+/// Writes this many records to a view; returns their keys.
 async fn write_some(c: &Context, view: &str, count: i64) -> std::result::Result<BTreeSet<String>, Failure> {
     let keys = (0..count).map(entity).collect::<Result<Vec<EntityKey>>>()?;
     let writes = keys.iter().map(|key| FeatureWrite::new(key.clone(), [("f", 1)]).at(at(0)));

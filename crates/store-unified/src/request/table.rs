@@ -286,7 +286,7 @@ impl FeatureTable {
 
 fn misfit(row: usize, view: &PlannedView, spec: &ColumnSpec, stored: ValueType) -> RowError {
     let error = Error::corrupt(format!(
-        "`{}` is declared {}, and what is stored is {stored}: write it anew, or declare it as it is stored",
+        "`{}` is declared {}, and what is stored is {stored}: write it again, or declare it as it is stored",
         spec.reference, spec.value_type
     ));
     let feature = spec.reference.feature().map(str::to_owned);

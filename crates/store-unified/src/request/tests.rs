@@ -193,7 +193,7 @@ async fn what_is_stored_under_a_narrower_type_is_widened() {
         .collect();
     let told = |feature, declared, stored| {
         format!(
-            "`v:{feature}` is declared {declared}, and what is stored is {stored}: write it anew, or declare \
+            "`v:{feature}` is declared {declared}, and what is stored is {stored}: write it again, or declare \
              it as it is stored"
         )
     };

@@ -71,10 +71,12 @@ impl Guess {
         let plain =
             !digits.starts_with('+') && (!digits.starts_with('0') || digits == "0" || digits.starts_with("0."));
         let integer = plain && text.parse::<i64>().is_ok();
+        // An integer that int64 cannot hold is no measurement but an id.
+        let fraction = text.contains(['.', 'e', 'E']);
         let number = integer || plain && text.parse::<f64>().is_ok();
         self.integers += u64::from(integer);
         self.numbers.see(number, cell);
-        self.exact.see(integer || number && (!has_digit || is_exact_float(text)), cell);
+        self.exact.see(integer || number && (!has_digit || fraction && is_exact_float(text)), cell);
         self.times.see(has_digit && !integer && zone.instant(text).is_ok(), cell);
     }
 
@@ -116,7 +118,7 @@ impl Guess {
             return plain(ValueType::Timestamp);
         }
         let (kind, fitting) = match any_float {
-            true => ("a number that float64 holds with all its digits", &self.exact),
+            true => ("a number that int64 or float64 holds with all its digits", &self.exact),
             false if self.numbers.count >= self.times.count => ("a number", &self.numbers),
             false => ("a time", &self.times),
         };
@@ -179,7 +181,7 @@ mod tests {
         let note = guess(&texts).tell(Decimals::Exact).note.unwrap();
         assert_eq!(note, "text, since 1 of 100 cells is not a number: `n/k` in row 42");
         let note = guess(&["1", "18446744073709551615"]).tell(Decimals::Exact).note.unwrap();
-        assert!(note.contains("float64 holds with all its digits: `18446744073709551615` in row 2"), "{note}");
+        assert!(note.contains("int64 or float64 holds with all its digits: `18446744073709551615` in row 2"), "{note}");
         assert_eq!(guess(&["a", "b", "5"]).tell(Decimals::Exact).note, None);
     }
 }

@@ -86,12 +86,10 @@ fn is_passed_over(path: &Path) -> bool {
 
 /// The same of what a pattern has found, unless the pattern itself names it so.
 fn is_note(found: &Path, pattern: &str) -> bool {
-    let literal = Path::new(pattern).components().take_while(|part| {
-        let part = part.as_os_str().to_string_lossy();
-        !part.contains(['*', '?', '['])
-    });
-    let named = |start: char| pattern.split('/').any(|part| part.starts_with(start));
-    found.components().skip(literal.count()).any(|part| {
+    let parts: Vec<_> = Path::new(pattern).components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let literal = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
+    let named = |start: char| parts[literal..].iter().any(|part| part.starts_with(start));
+    found.components().skip(literal).any(|part| {
         let start = part.as_os_str().to_string_lossy().chars().next();
         start.is_some_and(|start| matches!(start, '_' | '.') && !named(start))
     })

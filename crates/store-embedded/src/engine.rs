@@ -4,12 +4,12 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError};
 
 use feature_core::{Clock, Error, Result, Timestamp};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
-use crate::error::{closed, from_panic, from_redb};
+use crate::error::{closed, failed_before, from_panic, from_redb};
 
 /// Canonical text of a record's key, and the record.
 pub(crate) const RECORDS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
@@ -29,6 +29,8 @@ pub(crate) struct Engine {
     earliest_expiry: AtomicI64,
     closing: AtomicBool,
     trouble: Mutex<Option<Error>>,
+    /// The first failure of the disk. The database accepts nothing after one, and says no more than that.
+    failed: OnceLock<Error>,
 }
 
 impl Engine {
@@ -41,6 +43,7 @@ impl Engine {
             earliest_expiry: AtomicI64::new(i64::MIN),
             closing: AtomicBool::new(false),
             trouble: Mutex::new(None),
+            failed: OnceLock::new(),
         }
     }
 
@@ -93,7 +96,15 @@ impl Engine {
     }
 
     fn run<D, T>(&self, db: Option<D>, work: impl FnOnce(D) -> Result<T, redb::Error>) -> Result<T> {
-        contain(&self.name, || work(db.ok_or(redb::Error::DatabaseClosed)?))
+        let result = contain(&self.name, || work(db.ok_or(redb::Error::DatabaseClosed)?));
+        result.map_err(|error| {
+            let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+            match source {
+                Some(redb::Error::PreviousIo) => self.failed.get().map_or(error, failed_before),
+                Some(redb::Error::Io(_)) => self.failed.get_or_init(|| error).clone(),
+                _ => error,
+            }
+        })
     }
 
     /// Tells background work to stop.

@@ -77,6 +77,12 @@ fn damaged(store: &str, what: &str) -> String {
     format!("`{store}` is damaged: {what}; restore it from a copy, or load it again")
 }
 
+/// The store accepts nothing more because of what failed first.
+pub(crate) fn failed_before(first: &Error) -> Error {
+    let message = format!("{}; then open the store again, which accepts nothing more", first.message());
+    Error::new(first.kind(), message).with_retryable(false).with_backend(BACKEND)
+}
+
 /// The store was closed.
 pub(crate) fn closed(store: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the store `{store}` is closed; open it again"))

@@ -155,6 +155,41 @@ fn a_cell_that_does_not_fit_the_type_told_from_the_first_rows_is_rejected_with_a
     );
 }
 
+#[test]
+fn a_dry_run_shows_what_columns_would_become_and_writes_nothing() {
+    let shell = Shell::new();
+    shell.file("rows.csv", "id,t,a,b\n1,2024-01-01,0.5,x\n2,2024-01-02,NA,y\n");
+    let arguments = "ingest rows.csv --tenant t --view v --entity id --timestamp t --exclude b --dry-run";
+    let columns = shell.objects(arguments);
+    let of = |column: &Value| ["column", "found", "role", "becomes"].map(|name| column[name].clone());
+    assert_eq!(of(&columns[0]), [json!("id"), json!("text"), json!("entity"), Value::Null]);
+    assert_eq!(of(&columns[1]), [json!("t"), json!("text"), json!("event time"), Value::Null]);
+    assert_eq!(of(&columns[2]), [json!("a"), json!("text"), json!("feature"), json!("float64")]);
+    assert_eq!(of(&columns[3]), [json!("b"), json!("text"), json!("unused"), Value::Null]);
+    assert_eq!(shell.objects("stats"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_load_that_was_stopped_goes_on_from_its_checkpoint() {
+    let shell = Shell::new();
+    let rows: String = (0..30_000).map(|id| format!("{id},{id}\n")).collect();
+    // The last line is never closed, so the load fails at its end.
+    shell.file("rows.csv", format!("id,a\n{rows}30000,\"{}", "x".repeat(70 << 20)));
+    let ingest = "ingest rows.csv --tenant t --view v --entity id --batch-size 100 --checkpoint load.json";
+    assert_eq!(shell.run(ingest).code, 1);
+    assert!(shell.path("load.json").exists());
+    let again = shell.run(ingest);
+    assert!(again.err.contains("going on where the load stopped"), "{}", again.err);
+    assert!(again.objects()[0]["rows_read"].as_u64() < Some(30_000), "{}", again.out);
+    shell.file("rows.csv", format!("id,a\n{rows}"));
+    let other = shell.run(ingest);
+    assert!(other.code == 2 && other.err.contains("not those of the load that stopped"), "{}", other.err);
+    fs::remove_file(shell.path("load.json")).unwrap();
+    assert_eq!(shell.run(ingest).code, 0);
+    assert!(!shell.path("load.json").exists(), "a load that has ended leaves none");
+    assert_eq!(shell.objects("stats")[0]["records"], 30_000);
+}
+
 #[cfg(unix)]
 #[test]
 fn when_the_disk_is_full_that_is_what_is_said() {
@@ -230,6 +265,17 @@ fn as_ndjson(rows: &[Value]) -> String {
     rows.iter().map(|row| format!("{row}\n")).collect()
 }
 
+/// The sample as an Arrow file.
+fn as_arrow() -> Vec<u8> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(sample())).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer = arrow::ipc::writer::FileWriter::try_new(&mut bytes, builder.schema()).unwrap();
+    builder.build().unwrap().for_each(|batch| writer.write(&batch.unwrap()).unwrap());
+    writer.finish().unwrap();
+    drop(writer);
+    bytes
+}
+
 #[test]
 fn the_same_rows_make_the_same_store_in_any_format_order_and_batch_size() {
     let rows = rows_of_the_sample();
@@ -247,6 +293,19 @@ fn the_same_rows_make_the_same_store_in_any_format_order_and_batch_size() {
         .file("c.ndjson", as_ndjson(&rows))
         .file("d.csv", as_csv(&shuffled))
         .file("e.ndjson", as_ndjson(&shuffled));
+    let gzip = |text: String| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    shell
+        .file("f.csv.gz", gzip(as_csv(&rows)))
+        .file("g.ndjson.zst", zstd::encode_all(as_ndjson(&rows).as_bytes(), 0).unwrap())
+        .file("h.json", serde_json::to_string(&rows).unwrap())
+        .file("i.arrow", as_arrow());
+    for (number, part) in rows.chunks(64).enumerate() {
+        shell.file(&format!("part-{number}.csv"), as_csv(part));
+    }
     let mut stores = Vec::new();
     for (file, sizes) in [
         ("a.parquet", ""),
@@ -256,13 +315,23 @@ fn the_same_rows_make_the_same_store_in_any_format_order_and_batch_size() {
         ("c.ndjson", "--batch-size 50 --concurrency 8"),
         ("d.csv", ""),
         ("e.ndjson", ""),
+        ("f.csv.gz", ""),
+        ("g.ndjson.zst", ""),
+        ("h.json", ""),
+        ("i.arrow", ""),
+        ("part-*.csv", "--batch-size 10"),
+        ("-", ""),
     ] {
         let store = format!("--store embedded:{}.redb", stores.len());
         let ingest = format!(
             "ingest {file} --tenant t --view v --entity tailnum --timestamp time_hour {sizes} {store}"
         );
         for _ in 0..2 {
-            let said = shell.run(&ingest);
+            let mut command = shell.command(&ingest);
+            if file == "-" {
+                command.stdin(File::open(shell.path("a.parquet")).unwrap());
+            }
+            let said = Said::from(command.output().unwrap());
             assert_eq!(said.code, 3, "{}", said.err);
             let summary = said.objects().remove(0);
             let counts = ["rows_read", "written", "rejected", "entities"].map(|name| summary[name].clone());

@@ -35,8 +35,8 @@ pub use record::{
 pub use row::{FeatureCell, FeatureRow, FeatureStatus, RowDecoder};
 pub use settings::{Params, Secret, StoreUrl};
 pub use store::{
-    BatchRows, FeatureWrite, OnlineStore, OnlineStoreBuilder, StoreSettings, ViewRead, WriteMode,
-    WriteOutcome, WriteReport,
+    BatchRows, FeatureWrite, OnlineStore, OnlineStoreBuilder, RequestInfo, RequestObserver, StoreSettings,
+    ViewRead, WriteMode, WriteOutcome, WriteReport,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp, Ttl, format_duration, parse_duration};
 pub use value::{FeatureValue, ValueType};

@@ -20,44 +20,7 @@ use crate::key::{RecordKey, Scope};
 /// [`OnlineStoreBackend`] itself, so that no method added to the contract bypasses it.
 ///
 /// The methods are those of the contract, under the same names. To call them on a wrapper, import the
-/// contract only and name this trait by its path:
-///
-/// ```
-/// use std::sync::Arc;
-/// use feature_core::{
-///     CallContext, Error, ErrorKind, OnlineStoreBackend, PutOutcome, RecordKey, RecordPut, Result,
-///     VersionedRecord,
-/// };
-///
-/// #[derive(Debug)]
-/// struct ReadOnly(Arc<dyn OnlineStoreBackend>);
-///
-/// fn refused() -> Error {
-///     Error::new(ErrorKind::PermissionDenied, "the store is read-only")
-/// }
-///
-/// impl feature_core::BackendWrapper for ReadOnly {
-///     fn inner(&self) -> &dyn OnlineStoreBackend {
-///         &*self.0
-///     }
-///
-///     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-///         self.0.get(keys, call).await
-///     }
-///
-///     async fn put(&self, puts: Vec<RecordPut>, _: CallContext) -> Vec<Result<PutOutcome>> {
-///         puts.iter().map(|_| Err(refused())).collect()
-///     }
-///
-///     async fn delete(&self, keys: &[RecordKey], _: CallContext) -> Vec<Result<bool>> {
-///         keys.iter().map(|_| Err(refused())).collect()
-///     }
-/// }
-///
-/// fn read_only(store: Arc<dyn OnlineStoreBackend>) -> Arc<dyn OnlineStoreBackend> {
-///     Arc::new(ReadOnly(store))
-/// }
-/// ```
+/// contract only, and name this trait by its path: `impl feature_core::BackendWrapper for ReadOnly`.
 pub trait BackendWrapper: Send + Sync + fmt::Debug + 'static {
     /// The backend inside.
     fn inner(&self) -> &dyn OnlineStoreBackend;

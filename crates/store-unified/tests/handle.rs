@@ -238,15 +238,27 @@ fn requests_are_counted_by_class_of_tenant_and_stores_by_name_unless_that_is_off
             let store = UnifiedFeatureStore::builder()
                 .store(StoreRule::new("main", map()))
                 .tenants(gold)
+                .registry(Registry::from_yaml(VIEWS).unwrap())
                 .observed(observed)
                 .build()
                 .unwrap();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let key = id("customer", "1");
-                store.write_features("acme-eu", "v", &key, [("x", 1)], None, None).await.unwrap();
-                store.read_features("acme-eu", "v", &key, None).await.unwrap();
-                store.read_features("other", "v", &key, None).await.unwrap();
+                store
+                    .write_features("acme-eu", "customers", &key, [("orders", 1)], None, None)
+                    .await
+                    .unwrap();
+                store.read_features("acme-eu", "customers", &key, None).await.unwrap();
+                store.read_features("other", "customers", &key, None).await.unwrap();
+                // So are those of code that takes any handle, and a model's request is one, not two.
+                let any_handle = async |store: &OnlineStore| {
+                    store.read_features("other", "customers", &key, None).await.unwrap();
+                    store.delete("other", "customers", std::slice::from_ref(&key)).await.unwrap();
+                };
+                any_handle(&store).await;
+                let wanted = ["customers:orders".parse().unwrap()];
+                store.read(&FeatureRequest::features("acme-eu", wanted, [key.clone()])).await.unwrap();
             });
         });
         let counters = snapshotter.snapshot().into_vec();
@@ -263,10 +275,13 @@ fn requests_are_counted_by_class_of_tenant_and_stores_by_name_unless_that_is_off
             counters.iter().map(count).sum()
         };
         let times = |n: u64| if observed { n } else { 0 };
-        let reads = |class| [("class", class), ("operation", "read"), ("status", "ok")];
-        assert_eq!(counted("fstore_requests_total", &reads("gold")), times(1));
-        assert_eq!(counted("fstore_requests_total", &reads("default")), times(1));
-        assert_eq!(counted("fstore_store_calls_total", &[("store", "main"), ("operation", "get")]), times(2));
+        let requests = |class, operation| {
+            let labels = [("class", class), ("operation", operation), ("status", "ok")];
+            counted("fstore_requests_total", &labels)
+        };
+        assert_eq!([requests("gold", "read"), requests("gold", "write")], [times(2), times(1)]);
+        assert_eq!([requests("default", "read"), requests("default", "delete")], [times(2), times(1)]);
+        assert_eq!(counted("fstore_store_calls_total", &[("store", "main"), ("operation", "get")]), times(4));
     }
 }
 

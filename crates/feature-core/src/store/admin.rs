@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::stream::{BoxStream, StreamExt};
 
-use super::{Distinct, OnlineStore};
+use super::{Distinct, OnlineStore, RequestInfo};
 use crate::backend::{Capabilities, Health, PurgeProgress, PurgeReport};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
@@ -19,6 +19,18 @@ impl OnlineStore {
     /// # Errors
     /// `InvalidArgument` for an empty name. Everything else is the error of its row.
     pub async fn delete(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_keys: &[EntityKey],
+    ) -> Result<Vec<Result<bool>>> {
+        let work = self.delete_rows(tenant_id, feature_view, entity_keys);
+        let Some(observer) = &self.observer else { return work.await };
+        let request = RequestInfo { tenant_id, feature_view: Some(feature_view), rows: entity_keys.len() };
+        observer.delete(request, Box::pin(work)).await
+    }
+
+    async fn delete_rows(
         &self,
         tenant_id: &str,
         feature_view: &str,

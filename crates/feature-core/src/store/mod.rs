@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod admin;
+mod observer;
 mod read;
 mod report;
 mod write;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use observer::{RequestInfo, RequestObserver};
 pub use read::{BatchRows, ViewRead};
 pub use report::{WriteOutcome, WriteReport};
 pub use write::{FeatureWrite, WriteMode};
@@ -59,6 +61,7 @@ impl Default for StoreSettings {
 #[derive(Clone)]
 pub struct OnlineStore {
     shared: Arc<Shared>,
+    observer: Option<Arc<dyn RequestObserver>>,
     deadline: Duration,
     max_age: Option<Duration>,
 }
@@ -83,8 +86,7 @@ struct Names {
 impl OnlineStore {
     /// A handle with the default settings, the system's clock, and no declared views.
     pub fn new(backend: Arc<dyn OnlineStoreBackend>) -> Self {
-        let (clock, settings) = (Arc::new(SystemClock), StoreSettings::default());
-        Self::assemble(backend, clock, HashMap::new(), Names::default(), settings)
+        Self::assemble(Self::builder(backend), HashMap::new())
     }
 
     /// A handle with custom settings, clock or views.
@@ -94,32 +96,23 @@ impl OnlineStore {
             clock: Arc::new(SystemClock),
             views: Vec::new(),
             names: Names::default(),
+            observer: None,
             settings: StoreSettings::default(),
         }
     }
 
-    fn assemble(
-        backend: Arc<dyn OnlineStoreBackend>,
-        clock: Arc<dyn Clock>,
-        views: HashMap<String, FeatureView>,
-        names: Names,
-        settings: StoreSettings,
-    ) -> Self {
-        let deadline = settings.deadline;
-        let capabilities = backend.capabilities();
-        Self {
-            shared: Arc::new(Shared {
-                backend,
-                capabilities,
-                clock,
-                views,
-                names,
-                settings,
-                layouts: KnownLayouts::default(),
-            }),
-            deadline,
-            max_age: None,
-        }
+    fn assemble(builder: OnlineStoreBuilder, views: HashMap<String, FeatureView>) -> Self {
+        let OnlineStoreBuilder { backend, clock, names, observer, settings, .. } = builder;
+        let (capabilities, deadline) = (backend.capabilities(), settings.deadline);
+        let layouts = KnownLayouts::default();
+        let shared = Arc::new(Shared { backend, capabilities, clock, views, names, settings, layouts });
+        Self { shared, observer, deadline, max_age: None }
+    }
+
+    /// The same store, whose requests nobody observes.
+    #[must_use]
+    pub fn unobserved(&self) -> Self {
+        Self { observer: None, ..self.clone() }
     }
 
     /// The same store, each of whose calls may take this long.
@@ -235,6 +228,7 @@ pub struct OnlineStoreBuilder {
     clock: Arc<dyn Clock>,
     views: Vec<FeatureView>,
     names: Names,
+    observer: Option<Arc<dyn RequestObserver>>,
     settings: StoreSettings,
 }
 
@@ -269,6 +263,13 @@ impl OnlineStoreBuilder {
         self
     }
 
+    /// Lets this watch the requests of the handle.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn RequestObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Replaces the settings.
     #[must_use]
     pub fn settings(mut self, settings: StoreSettings) -> Self {
@@ -285,14 +286,14 @@ impl OnlineStoreBuilder {
             return Err(Error::invalid_argument("the deadline is zero: no call could ever succeed"));
         }
         let mut views = HashMap::new();
-        for view in self.views {
+        for view in &self.views {
             view.validate()?;
-            let name = view.name.clone();
-            if views.insert(name.clone(), view).is_some() {
+            let name = &view.name;
+            if views.insert(name.clone(), view.clone()).is_some() {
                 return Err(Error::invalid_argument(format!("feature view `{name}` is declared twice")));
             }
         }
-        Ok(OnlineStore::assemble(self.backend, self.clock, views, self.names, self.settings))
+        Ok(OnlineStore::assemble(self, views))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Distinct, OnlineStore};
+use super::{Distinct, OnlineStore, RequestInfo};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::key::ViewKey;
@@ -67,6 +67,18 @@ impl OnlineStore {
     /// its row.
     pub async fn read_views(&self, tenant_id: &str, reads: &[ViewRead<'_>]) -> Result<Vec<BatchRows>> {
         let rows = reads.iter().map(|read| read.entity_keys.len()).sum();
+        let work = self.read_rows(tenant_id, reads, rows);
+        let Some(observer) = &self.observer else { return work.await };
+        let feature_view = if let [read] = reads { Some(read.feature_view) } else { None };
+        observer.read(RequestInfo { tenant_id, feature_view, rows }, Box::pin(work)).await
+    }
+
+    async fn read_rows(
+        &self,
+        tenant_id: &str,
+        reads: &[ViewRead<'_>],
+        rows: usize,
+    ) -> Result<Vec<BatchRows>> {
         let mut distinct = Distinct::with_capacity(rows);
         let mut keys = Vec::with_capacity(rows);
         let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 
-use super::{Distinct, OnlineStore, WriteOutcome, WriteReport};
+use super::{Distinct, OnlineStore, RequestInfo, WriteOutcome, WriteReport};
 use crate::backend::{CallContext, Precondition, PutOutcome, RecordPut, VersionedRecord};
 use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
@@ -158,6 +158,15 @@ impl Attempt {
     }
 }
 
+/// A batch whose rows have been checked.
+struct Checked {
+    view: ViewKey,
+    groups: Vec<Group>,
+    outcomes: Vec<Outcome>,
+    /// When the write began.
+    now: Timestamp,
+}
+
 /// Of a row, once it is known.
 type Outcome = Option<Result<WriteOutcome>>;
 
@@ -194,9 +203,32 @@ impl OnlineStore {
         feature_view: &str,
         writes: impl IntoIterator<Item = W>,
     ) -> Result<WriteReport> {
-        let view = self.view_key(tenant_id, feature_view).map_err(|e| self.error("write", e))?;
-        let now = self.shared.clock.now();
-        let (groups, mut outcomes) = self.group(&view, writes, now);
+        let (rows, checked) = self.check_rows(tenant_id, feature_view, writes);
+        let work = self.write_rows(checked);
+        let Some(observer) = &self.observer else { return work.await };
+        let request = RequestInfo { tenant_id, feature_view: Some(feature_view), rows };
+        observer.write(request, Box::pin(work)).await
+    }
+
+    /// The rows of a batch, by entity, and how many there are.
+    fn check_rows<W: Into<FeatureWrite>>(
+        &self,
+        tenant_id: &str,
+        feature_view: &str,
+        writes: impl IntoIterator<Item = W>,
+    ) -> (usize, Result<Checked>) {
+        let writes = writes.into_iter();
+        let (rows, now) = (writes.size_hint().0, self.shared.clock.now());
+        let view = self.view_key(tenant_id, feature_view).map_err(|e| self.error("write", e));
+        let checked = view.map(|view| {
+            let (groups, outcomes) = self.group(&view, writes, now);
+            Checked { view, groups, outcomes, now }
+        });
+        (rows, checked)
+    }
+
+    async fn write_rows(&self, checked: Result<Checked>) -> Result<WriteReport> {
+        let Checked { view, groups, mut outcomes, now } = checked?;
         let call = self.call();
         let finished = self.within(call, self.write_groups(groups, now, call, &mut outcomes)).await;
         if finished.is_none() {

@@ -7,4 +7,5 @@ pub(crate) mod series;
 pub(crate) mod testing;
 
 pub use names::{Metric, MetricKind, describe_all};
+pub(crate) use requests::Counting;
 pub use requests::{Request, RequestKind, RequestMetrics};

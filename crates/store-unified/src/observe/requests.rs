@@ -1,11 +1,16 @@
 //! What becomes of the requests that applications make.
 
 use std::fmt;
+use std::sync::Arc;
 
-use feature_core::{Error, Timestamp, WriteOutcome, WriteReport};
+use async_trait::async_trait;
+use feature_core::{
+    BatchRows, Clock, Error, FeatureRow, RequestInfo, RequestObserver, Timestamp, WriteOutcome, WriteReport,
+};
+use futures::future::BoxFuture;
 use metrics::Histogram;
 use tokio::time::Instant;
-use tracing::{Span, debug_span, field};
+use tracing::{Instrument, Span, debug_span, field};
 
 use super::names::{FRESHNESS_SECONDS, REQUEST_ROWS, REQUEST_SECONDS, REQUESTS};
 use super::series::{Series, Status};
@@ -43,6 +48,9 @@ impl RequestKind {
 /// How many rows of a request are sampled for freshness, at most: to note it for each would cost more than to
 /// decode the row.
 const SAMPLED_ROWS: usize = 10;
+
+/// What stands for the view of a request for several.
+const SEVERAL_VIEWS: &str = "several views";
 
 /// The class of tenants that the settings do not name.
 const DEFAULT_CLASS: &str = "default";
@@ -150,6 +158,20 @@ impl Request<'_> {
         self.span.clone()
     }
 
+    /// Does the work of the request, and tells it the outcome; `end` does so where it is good.
+    pub(crate) async fn counted<T>(
+        self,
+        work: impl Future<Output = Result<T, Error>>,
+        end: impl FnOnce(Self, &T),
+    ) -> Result<T, Error> {
+        let answer = work.instrument(self.span()).await;
+        match &answer {
+            Ok(answer) => end(self, answer),
+            Err(error) => self.fail(error),
+        }
+        answer
+    }
+
     /// A read has ended: the newest event time of each row, none, or an error. What is served is as fresh as
     /// it is `now`.
     pub fn read<'e>(
@@ -216,6 +238,51 @@ impl Request<'_> {
     }
 }
 
+/// Counts the requests of a handle with this clock.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    pub(crate) metrics: Arc<RequestMetrics>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Counting {
+    fn begin(&self, kind: RequestKind, request: RequestInfo<'_>) -> Request<'_> {
+        let view = request.feature_view.unwrap_or(SEVERAL_VIEWS);
+        self.metrics.begin(kind, request.tenant_id, view, request.rows)
+    }
+}
+
+#[async_trait]
+impl RequestObserver for Counting {
+    async fn read(
+        &self,
+        request: RequestInfo<'_>,
+        work: BoxFuture<'_, Result<Vec<BatchRows>, Error>>,
+    ) -> Result<Vec<BatchRows>, Error> {
+        let time = |row: &Option<FeatureRow>| row.as_ref().map(|row| row.timestamp);
+        let end = |request: Request<'_>, views: &Vec<BatchRows>| {
+            request.read(views.iter().flatten().map(|row| row.as_ref().map(time)), self.clock.now());
+        };
+        self.begin(RequestKind::Read, request).counted(work, end).await
+    }
+
+    async fn write(
+        &self,
+        request: RequestInfo<'_>,
+        work: BoxFuture<'_, Result<WriteReport, Error>>,
+    ) -> Result<WriteReport, Error> {
+        self.begin(RequestKind::Write, request).counted(work, Request::write).await
+    }
+
+    async fn delete(
+        &self,
+        request: RequestInfo<'_>,
+        work: BoxFuture<'_, Result<Vec<Result<bool, Error>>, Error>>,
+    ) -> Result<Vec<Result<bool, Error>>, Error> {
+        self.begin(RequestKind::Delete, request).counted(work, |request, rows| request.delete(rows)).await
+    }
+}
+
 fn flush(counted: &Counted<'_>, (status, rows): (Status, usize)) {
     if rows > 0 {
         counted.series.rows(status, rows);
@@ -234,14 +301,12 @@ impl Drop for Request<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use feature_core::{EntityKey, ErrorKind, FeatureWrite, ManualClock, OnlineStore};
     use metrics::with_local_recorder;
     use metrics_util::debugging::DebuggingRecorder;
     use store_testkit::{Fault, FaultyBackend, MapStore, Operation};
-    use tracing::Instrument;
 
     use super::*;
     use crate::observe::names::Metric;

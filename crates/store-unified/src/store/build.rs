@@ -6,7 +6,7 @@ use feature_core::{Clock, Error, OnlineStore, OnlineStoreBackend, Result, StoreS
 
 use super::{Destination, RouteRule, Shared, StoreRule, TenantRule, UnifiedFeatureStore};
 use crate::migration::{MigrationSettings, Migrations};
-use crate::observe::RequestMetrics;
+use crate::observe::{Counting, RequestMetrics};
 use crate::registry::Registry;
 use crate::wrappers::{
     CacheSettings, Cached, Circuit, Fallback, Hedged, Limited, Mirrored, Observed, Quota, Quotas, Retrying,
@@ -170,19 +170,23 @@ impl UnifiedFeatureStoreBuilder {
             top = Arc::new(Quotas::new(top, quotas));
         }
 
-        let views = self.registry.iter().flat_map(Registry::views).cloned();
-        let mut store = OnlineStore::builder(top)
-            .clock(Arc::clone(&self.clock))
-            .views(views)
-            .without_system_tenant()
-            .settings(self.settings);
-        if self.registry.is_some() {
-            store = store.declared_views_only();
-        }
-        let store = store.build()?;
         let classes = self.tenants.into_iter().map(|rule| (rule.tenant, rule.class));
         let metrics = if self.observed { RequestMetrics::new(classes) } else { RequestMetrics::off() };
+        let metrics = Arc::new(metrics);
         let (routes, clock, registry) = (self.routes, self.clock, self.registry);
+        let mut store = OnlineStore::builder(top)
+            .clock(Arc::clone(&clock))
+            .views(registry.iter().flat_map(Registry::views).cloned())
+            .without_system_tenant()
+            .settings(self.settings);
+        if registry.is_some() {
+            store = store.declared_views_only();
+        }
+        if self.observed {
+            let counting = Counting { metrics: Arc::clone(&metrics), clock: Arc::clone(&clock) };
+            store = store.observer(Arc::new(counting));
+        }
+        let store = store.build()?;
         let shared = Shared { routes, default, metrics, clock, registry, migrations };
         Ok(UnifiedFeatureStore { shared: Arc::new(shared), store })
     }

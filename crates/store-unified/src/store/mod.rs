@@ -4,15 +4,11 @@ mod build;
 mod rules;
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_core::{
-    BatchRows, Clock, EntityKey, Error, FeatureRow, FeatureWrite, Features, Health, OnlineStore,
-    PurgeProgress, PurgeReport, RecordKey, Result, Scope, Timestamp, Ttl, ViewKey, WriteOutcome, WriteReport,
-};
-use futures::stream::BoxStream;
-use tracing::Instrument;
+use feature_core::{Clock, Error, OnlineStore, PurgeProgress, PurgeReport, Result, Scope, ViewKey};
 
 pub use build::UnifiedFeatureStoreBuilder;
 pub use rules::{Decision, Destination, RouteRule, StoreRule, TenantRule};
@@ -24,6 +20,9 @@ use crate::request::{FeatureRequest, FeatureTable};
 use crate::wrappers::provenance::watch;
 
 /// Many views, tenants and stores behind one handle. Cheap to clone; clones share everything.
+///
+/// It is an [`OnlineStore`], with all that one can do, and can be given to code that wants one. Undeclared
+/// views and the tenant that is reserved for the software itself are refused, and requests are counted.
 #[derive(Clone)]
 pub struct UnifiedFeatureStore {
     shared: Arc<Shared>,
@@ -34,7 +33,7 @@ pub struct UnifiedFeatureStore {
 struct Shared {
     routes: Vec<RouteRule>,
     default: Destination,
-    metrics: RequestMetrics,
+    metrics: Arc<RequestMetrics>,
     clock: Arc<dyn Clock>,
     registry: Option<Registry>,
     migrations: Migrations,
@@ -74,101 +73,12 @@ impl UnifiedFeatureStore {
     /// # Errors
     /// As [`FeatureRequest::read`]; `InvalidArgument` without a registry.
     pub async fn read(&self, request: &FeatureRequest) -> Result<FeatureTable> {
-        let begun = self.begin(RequestKind::Read, request.tenant(), request.what(), request.entities().len());
+        let (metrics, what) = (&self.shared.metrics, request.what());
+        let begun = metrics.begin(RequestKind::Read, request.tenant(), what, request.entities().len());
         let end = |begun: Request<'_>, table: &FeatureTable| {
-            begun.read(std::iter::once_with(|| table.outcomes()).flatten(), self.now());
+            begun.read(std::iter::once_with(|| table.outcomes()).flatten(), self.shared.clock.now());
         };
-        counted(begun, self.table(request), end).await
-    }
-
-    /// Reads features of one entity; `None` is all features. `Ok(None)` when there is no record.
-    ///
-    /// # Errors
-    /// As [`OnlineStore::read_features`].
-    pub async fn read_features(
-        &self,
-        tenant_id: &str,
-        feature_view: &str,
-        entity_key: &EntityKey,
-        feature_names: Option<&[&str]>,
-    ) -> Result<Option<FeatureRow>> {
-        let rows =
-            self.batch_read(tenant_id, feature_view, std::slice::from_ref(entity_key), feature_names).await?;
-        rows.into_iter().next().unwrap_or(Ok(None))
-    }
-
-    /// Reads features of several entities of one view; see [`OnlineStore::batch_read`].
-    ///
-    /// # Errors
-    /// As [`OnlineStore::batch_read`].
-    pub async fn batch_read(
-        &self,
-        tenant_id: &str,
-        feature_view: &str,
-        entity_keys: &[EntityKey],
-        feature_names: Option<&[&str]>,
-    ) -> Result<BatchRows> {
-        let request = self.begin(RequestKind::Read, tenant_id, feature_view, entity_keys.len());
-        let read = self.store.batch_read(tenant_id, feature_view, entity_keys, feature_names);
-        let time = |row: &Option<FeatureRow>| row.as_ref().map(|row| row.timestamp);
-        let end = |request: Request<'_>, rows: &BatchRows| {
-            request.read(rows.iter().map(|row| row.as_ref().map(time)), self.now());
-        };
-        counted(request, read, end).await
-    }
-
-    /// Writes features of one entity; see [`OnlineStore::write_features`].
-    ///
-    /// # Errors
-    /// As [`OnlineStore::write_features`].
-    pub async fn write_features(
-        &self,
-        tenant_id: &str,
-        feature_view: &str,
-        entity_key: &EntityKey,
-        features: impl Into<Features>,
-        timestamp: Option<Timestamp>,
-        ttl: Option<Ttl>,
-    ) -> Result<WriteOutcome> {
-        let write = FeatureWrite { timestamp, ttl, ..FeatureWrite::new(entity_key.clone(), features) };
-        let report = self.batch_write(tenant_id, feature_view, [write]).await?.into_result()?;
-        report.rows().first().cloned().unwrap_or(Ok(WriteOutcome::Applied))
-    }
-
-    /// Writes rows of one view; see [`OnlineStore::batch_write`].
-    ///
-    /// # Errors
-    /// As [`OnlineStore::batch_write`].
-    pub async fn batch_write<W: Into<FeatureWrite>>(
-        &self,
-        tenant_id: &str,
-        feature_view: &str,
-        writes: impl IntoIterator<Item = W>,
-    ) -> Result<WriteReport> {
-        let writes = writes.into_iter();
-        let request = self.begin(RequestKind::Write, tenant_id, feature_view, writes.size_hint().0);
-        counted(request, self.store.batch_write(tenant_id, feature_view, writes), Request::write).await
-    }
-
-    /// Removes records at once; see [`OnlineStore::delete`].
-    ///
-    /// # Errors
-    /// As [`OnlineStore::delete`].
-    pub async fn delete(
-        &self,
-        tenant_id: &str,
-        feature_view: &str,
-        entity_keys: &[EntityKey],
-    ) -> Result<Vec<Result<bool>>> {
-        let request = self.begin(RequestKind::Delete, tenant_id, feature_view, entity_keys.len());
-        let delete = self.store.delete(tenant_id, feature_view, entity_keys);
-        counted(request, delete, |request, rows| request.delete(rows)).await
-    }
-
-    /// Streams the rows of a scope from every store that has some; see [`OnlineStore::scan`]. What the
-    /// software itself keeps is not among them.
-    pub fn scan(&self, scope: &Scope) -> BoxStream<'static, Result<(RecordKey, FeatureRow)>> {
-        self.store.scan(scope)
+        begun.counted(self.table(request), end).await
     }
 
     /// Removes all records of a view of a tenant, or of a tenant in all its stores; see
@@ -180,29 +90,12 @@ impl UnifiedFeatureStore {
         self.store.purge_with_progress(scope, progress).await
     }
 
-    /// Asks every store how it is.
-    ///
-    /// # Errors
-    /// As [`OnlineStore::check`], of the first store that does not answer.
-    pub async fn check(&self) -> Result<Health> {
-        self.store.check().await
-    }
-
-    /// Closes every store, for every clone of this handle.
-    ///
-    /// # Errors
-    /// As [`OnlineStore::close`].
-    pub async fn close(&self) -> Result<()> {
-        self.store.close().await
-    }
-
     /// Moves records from one store to another while they are written and read.
     pub fn migrations(&self) -> &Migrations {
         &self.shared.migrations
     }
 
-    /// The handle under this one, for code that works with any store. It refuses the same names, but its
-    /// requests are not counted.
+    /// This handle as the [`OnlineStore`] that it is, for code that works with any store.
     pub fn online(&self) -> &OnlineStore {
         &self.store
     }
@@ -216,33 +109,19 @@ impl UnifiedFeatureStore {
         let registry = self.shared.registry.as_ref().ok_or_else(|| {
             Error::invalid_argument("a request needs declared views: give the store a registry")
         })?;
-        let (table, from_fallback) = watch(request.read(&self.store, registry)).await;
+        let (table, from_fallback) = watch(request.read(&self.store.unobserved(), registry)).await;
         let mut table = table?;
         table.mark_fallback(&from_fallback);
         Ok(table)
     }
-
-    fn begin(&self, kind: RequestKind, tenant: &str, view: &str, rows: usize) -> Request<'_> {
-        self.shared.metrics.begin(kind, tenant, view, rows)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
-    }
 }
 
-/// Carries out a request, and counts how it ended.
-async fn counted<'a, T>(
-    request: Request<'a>,
-    work: impl Future<Output = Result<T>>,
-    end: impl FnOnce(Request<'a>, &T),
-) -> Result<T> {
-    let answer = work.instrument(request.span()).await;
-    match &answer {
-        Ok(answer) => end(request, answer),
-        Err(error) => request.fail(error),
+impl Deref for UnifiedFeatureStore {
+    type Target = OnlineStore;
+
+    fn deref(&self) -> &OnlineStore {
+        &self.store
     }
-    answer
 }
 
 impl fmt::Debug for UnifiedFeatureStore {

@@ -1,5 +1,6 @@
 //! What can be measured of the store while it runs.
 
+pub(crate) mod call;
 pub mod names;
 mod requests;
 pub(crate) mod series;

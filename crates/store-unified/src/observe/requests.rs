@@ -9,9 +9,9 @@ use feature_core::{
 };
 use futures::future::BoxFuture;
 use metrics::Histogram;
-use tokio::time::Instant;
 use tracing::{Instrument, Span, debug_span, field};
 
+use super::call::Call;
 use super::names::{FRESHNESS_SECONDS, REQUEST_ROWS, REQUEST_SECONDS, REQUESTS};
 use super::series::{Series, Status};
 use crate::pattern::Pattern;
@@ -80,7 +80,7 @@ struct Classes {
 struct Class {
     name: String,
     /// By [`RequestKind`].
-    series: [Series; 3],
+    series: [Arc<Series>; 3],
     freshness: Histogram,
 }
 
@@ -88,7 +88,7 @@ impl Class {
     fn new(name: String) -> Self {
         let series = RequestKind::ALL.map(|kind| {
             let metrics = [&REQUESTS, &REQUEST_ROWS, &REQUEST_SECONDS];
-            Series::new(metrics, [&name, kind.name()], kind.expected())
+            Arc::new(Series::new(metrics, [&name, kind.name()], kind.expected()))
         });
         let freshness = FRESHNESS_SECONDS.histogram([&name]);
         Self { name, series, freshness }
@@ -123,9 +123,8 @@ impl RequestMetrics {
             let class = classes.patterns.iter().find(|(pattern, _)| pattern.matches(tenant));
             &classes.classes[class.map_or(0, |(_, number)| *number)]
         });
-        let counted =
-            class.map(|class| Counted { class, series: &class.series[kind as usize], began: Instant::now() });
-        Request { counted, rows, span }
+        let series = class.map(|class| Arc::clone(&class.series[kind as usize]));
+        Request { call: Call::begin(series, rows, span), class, rows }
     }
 }
 
@@ -140,22 +139,15 @@ impl fmt::Debug for Classes {
 /// A request under way.
 #[must_use = "a request that is dropped counts as given up"]
 pub struct Request<'a> {
-    /// `None` once it has been counted, or if it is not to be counted.
-    counted: Option<Counted<'a>>,
+    call: Call,
+    class: Option<&'a Class>,
     rows: usize,
-    span: Span,
-}
-
-struct Counted<'a> {
-    class: &'a Class,
-    series: &'a Series,
-    began: Instant,
 }
 
 impl Request<'_> {
     /// The span in which the request does its work.
     pub fn span(&self) -> Span {
-        self.span.clone()
+        self.call.span()
     }
 
     /// Does the work of the request, and tells it the outcome; `end` does so where it is good.
@@ -175,66 +167,40 @@ impl Request<'_> {
     /// A read has ended: the newest event time of each row, none, or an error. What is served is as fresh as
     /// it is `now`.
     pub fn read<'e>(
-        mut self,
+        self,
         rows: impl IntoIterator<Item = Result<Option<Timestamp>, &'e Error>>,
         now: Timestamp,
     ) {
-        let Some(counted) = self.counted.take() else { return };
         let every = self.rows.div_ceil(SAMPLED_ROWS).max(1);
         let status = |(number, row): (usize, Result<Option<Timestamp>, &'e Error>)| {
             let event_time = row?;
-            if let Some(event_time) = event_time.filter(|_| number.is_multiple_of(every)) {
-                counted.class.freshness.record(now.since(event_time).as_secs_f64());
+            let sampled = self.class.filter(|_| number.is_multiple_of(every));
+            if let (Some(class), Some(event_time)) = (sampled, event_time) {
+                class.freshness.record(now.since(event_time).as_secs_f64());
             }
             Ok(if event_time.is_some() { Status::FOUND } else { Status::ABSENT })
         };
-        self.end(&counted, rows.into_iter().enumerate().map(status));
+        self.call.answered(rows.into_iter().enumerate().map(status));
     }
 
     /// A write has ended.
-    pub fn write(mut self, report: &WriteReport) {
-        let Some(counted) = self.counted.take() else { return };
+    pub fn write(self, report: &WriteReport) {
         let status = |outcome: &WriteOutcome| match outcome {
             WriteOutcome::Applied => Status::APPLIED,
             WriteOutcome::Superseded => Status::SUPERSEDED,
         };
-        self.end(&counted, report.rows().iter().map(|row| row.as_ref().map(status)));
+        self.call.answered(report.rows().iter().map(|row| row.as_ref().map(status)));
     }
 
     /// A delete has ended: for each row whether there was a record.
-    pub fn delete(mut self, rows: &[Result<bool, Error>]) {
-        let Some(counted) = self.counted.take() else { return };
+    pub fn delete(self, rows: &[Result<bool, Error>]) {
         let status = |found: &bool| if *found { Status::FOUND } else { Status::ABSENT };
-        self.end(&counted, rows.iter().map(|row| row.as_ref().map(status)));
+        self.call.answered(rows.iter().map(|row| row.as_ref().map(status)));
     }
 
     /// The request as a whole was refused.
-    pub fn fail(mut self, error: &Error) {
-        let Some(counted) = self.counted.take() else { return };
-        self.end(&counted, (0..self.rows.max(1)).map(|_| Err(error)));
-    }
-
-    fn end<'e>(&self, counted: &Counted<'_>, rows: impl Iterator<Item = Result<Status, &'e Error>>) {
-        let mut call = Status::OK;
-        // Rows mostly have the status of the one before.
-        let mut run = (Status::OK, 0);
-        for row in rows {
-            let status = row.unwrap_or_else(|error| {
-                let status = Status::from(error.kind());
-                if call == Status::OK {
-                    call = status;
-                }
-                status
-            });
-            if status != run.0 {
-                flush(counted, run);
-                run = (status, 0);
-            }
-            run.1 += 1;
-        }
-        flush(counted, run);
-        counted.series.call(call, counted.began.elapsed());
-        self.span.record("status", call.name());
+    pub fn fail(self, error: &Error) {
+        self.call.refused(error);
     }
 }
 
@@ -280,22 +246,6 @@ impl RequestObserver for Counting {
         work: BoxFuture<'_, Result<Vec<Result<bool, Error>>, Error>>,
     ) -> Result<Vec<Result<bool, Error>>, Error> {
         self.begin(RequestKind::Delete, request).counted(work, |request, rows| request.delete(rows)).await
-    }
-}
-
-fn flush(counted: &Counted<'_>, (status, rows): (Status, usize)) {
-    if rows > 0 {
-        counted.series.rows(status, rows);
-    }
-}
-
-impl Drop for Request<'_> {
-    fn drop(&mut self) {
-        if let Some(counted) = self.counted.take() {
-            counted.series.rows(Status::DROPPED, self.rows);
-            counted.series.call(Status::DROPPED, counted.began.elapsed());
-            self.span.record("status", Status::DROPPED.name());
-        }
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Error, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome,
-    RecordKey, RecordPut, Result, Scope, VersionedRecord,
+    CallContext, Capabilities, Health, OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, RecordKey,
+    RecordPut, Result, Scope, VersionedRecord,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use tokio::time::Instant;
 use tracing::{Instrument, Span, debug_span, field};
 
+use crate::observe::call::Call;
 use crate::observe::names::{STORE_CALL_SECONDS, STORE_CALLS, STORE_ROWS};
 use crate::observe::series::{Series, Status};
 
@@ -48,8 +48,7 @@ impl Observed {
     }
 
     fn begin(&self, operation: Operation, rows: usize, span: Span) -> Call {
-        let series = Arc::clone(&self.series[operation as usize]);
-        Call { series, began: Instant::now(), rows, failed: None, ended: false, span }
+        Call::begin(Some(Arc::clone(&self.series[operation as usize])), rows, span)
     }
 
     /// A call with rows, of which this is the first.
@@ -61,8 +60,8 @@ impl Observed {
         work: impl Future<Output = Vec<Result<T>>>,
     ) -> Vec<Result<T>> {
         let call = self.begin(operation, rows, self.span(operation, first, rows));
-        let answers = work.instrument(call.span.clone()).await;
-        call.answered(answers.iter().map(|row| row.as_ref().err()));
+        let answers = work.instrument(call.span()).await;
+        call.answered(answers.iter().map(|row| row.as_ref().map(|_| Status::OK)));
         answers
     }
 
@@ -74,10 +73,10 @@ impl Observed {
         rows: impl FnOnce(&T) -> u64,
     ) -> Result<T> {
         let mut call = self.begin(operation, 0, self.span(operation, None, 0));
-        let answer = work.instrument(call.span.clone()).await;
+        let answer = work.instrument(call.span()).await;
         match &answer {
-            Ok(answer) => call.series.rows(Status::OK, rows(answer) as usize),
-            Err(error) => call.failed = Some(error.kind().into()),
+            Ok(answer) => call.rows(Status::OK, rows(answer) as usize),
+            Err(error) => drop(call.failed(error)),
         }
         call.end();
         answer
@@ -93,57 +92,6 @@ impl Observed {
             rows,
             status = field::Empty
         )
-    }
-}
-
-/// A call under way.
-struct Call {
-    series: Arc<Series>,
-    began: Instant,
-    rows: usize,
-    /// The status of the first row that failed.
-    failed: Option<Status>,
-    ended: bool,
-    span: Span,
-}
-
-impl Call {
-    /// Each row has been answered, with an error or well.
-    fn answered<'a>(mut self, errors: impl Iterator<Item = Option<&'a Error>>) {
-        let mut good = 0;
-        for error in errors {
-            match error {
-                None => good += 1,
-                Some(error) => self.row_failed(error),
-            }
-        }
-        self.series.rows(Status::OK, good);
-        self.end();
-    }
-
-    fn row_failed(&mut self, error: &Error) {
-        let status = error.kind().into();
-        self.series.rows(status, 1);
-        self.failed.get_or_insert(status);
-    }
-
-    fn end(mut self) {
-        self.ended = true;
-        self.count(self.failed.unwrap_or(Status::OK));
-    }
-
-    fn count(&self, status: Status) {
-        self.series.call(status, self.began.elapsed());
-        self.span.record("status", status.name());
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.series.rows(Status::DROPPED, self.rows);
-            self.count(Status::DROPPED);
-        }
     }
 }
 
@@ -182,10 +130,8 @@ impl OnlineStoreBackend for Observed {
         let mut call = Ended(Some(self.begin(Operation::Scan, 0, span)));
         let rows = self.store.scan(scope).inspect(move |row| {
             if let Some(call) = &mut call.0 {
-                match row {
-                    Ok(_) => call.series.rows(Status::OK, 1),
-                    Err(error) => call.row_failed(error),
-                }
+                let status = row.as_ref().map_or_else(|error| call.failed(error), |_| Status::OK);
+                call.rows(status, 1);
             }
         });
         rows.boxed()
@@ -217,7 +163,7 @@ impl Drop for Ended {
 
 #[cfg(test)]
 mod tests {
-    use feature_core::{ErrorKind, Scope};
+    use feature_core::{Error, ErrorKind, Scope};
     use metrics::with_local_recorder;
     use metrics_util::debugging::DebuggingRecorder;
     use store_testkit::{Fault, FaultyBackend, Operation as Method};

@@ -7,28 +7,30 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use feature_core::{
-    CallContext, Capabilities, EntityKey, FeatureNames, FeatureWrite, Features, Health, OnlineStore,
-    OnlineStoreBackend, PurgeProgress, PurgeReport, PutOutcome, Record, RecordKey, RecordPut, Result,
-    RowDecoder, Scope, Timestamp, Ttl, VersionedRecord,
+    CallContext, EntityKey, FeatureNames, FeatureWrite, Features, OnlineStore, OnlineStoreBackend,
+    PutOutcome, Record, RecordKey, RecordPut, Result, RowDecoder, SystemClock, Timestamp, Ttl,
+    VersionedRecord,
 };
-use futures::stream::{self, BoxStream, StreamExt};
+use store_testkit::MapStore;
 use store_testkit::bench::{BenchOptions, BenchResult, report};
 
 /// Takes every write, and gives the same record to every read.
 #[derive(Debug)]
-struct NullStore(VersionedRecord);
+struct NullStore {
+    record: VersionedRecord,
+    /// What else a backend can do, this one does for it.
+    beside: MapStore,
+}
 
-#[async_trait]
-impl OnlineStoreBackend for NullStore {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new("null")
+impl feature_core::BackendWrapper for NullStore {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.beside
     }
 
     async fn get(&self, keys: &[RecordKey], _: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-        keys.iter().map(|_| Ok(Some(self.0.clone()))).collect()
+        keys.iter().map(|_| Ok(Some(self.record.clone()))).collect()
     }
 
     async fn put(&self, puts: Vec<RecordPut>, _: CallContext) -> Vec<Result<PutOutcome>> {
@@ -37,22 +39,6 @@ impl OnlineStoreBackend for NullStore {
 
     async fn delete(&self, keys: &[RecordKey], _: CallContext) -> Vec<Result<bool>> {
         keys.iter().map(|_| Ok(true)).collect()
-    }
-
-    fn scan(&self, _: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        stream::empty().boxed()
-    }
-
-    async fn purge(&self, _: &Scope, _: &PurgeProgress) -> Result<PurgeReport> {
-        Ok(PurgeReport::default())
-    }
-
-    async fn check(&self) -> Result<Health> {
-        Ok(Health::default())
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -103,8 +89,10 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     };
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let store =
-        OnlineStore::new(Arc::new(NullStore(VersionedRecord { bytes: fifty_bytes.clone(), version: 0 })));
+    let store = OnlineStore::new(Arc::new(NullStore {
+        record: VersionedRecord { bytes: fifty_bytes.clone(), version: 0 },
+        beside: MapStore::new(Arc::new(SystemClock)),
+    }));
     let entities =
         (0..10_000).map(|id| EntityKey::new("customer_id", id as u64)).collect::<Result<Vec<_>>>()?;
     let own_names: Vec<Features> = (0..entities.len()).map(|seed| features(50, seed)).collect();

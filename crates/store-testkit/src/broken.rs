@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use feature_core::{
-    CallContext, Capabilities, Clock, Health, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport,
-    PutOutcome, RecordHeader, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
+    CallContext, Clock, OnlineStoreBackend, Precondition, PurgeProgress, PurgeReport, PutOutcome,
+    RecordHeader, RecordKey, RecordPut, Result, Scope, Timestamp, VersionedRecord,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -291,10 +290,9 @@ impl BrokenStore {
     }
 }
 
-#[async_trait]
-impl OnlineStoreBackend for BrokenStore {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl feature_core::BackendWrapper for BrokenStore {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.inner
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -394,10 +392,6 @@ impl OnlineStoreBackend for BrokenStore {
         }
         progress.add(keys.len() as u64);
         Ok(PurgeReport { removed: keys.len() as u64 })
-    }
-
-    async fn check(&self) -> Result<Health> {
-        self.inner.check().await
     }
 
     async fn close(&self) -> Result<()> {

@@ -229,15 +229,11 @@ mod tests {
     async fn a_second_store_that_hangs_costs_no_row_of_the_first() {
         let keys = keys(2);
         for delay in [0, 60] {
-            let first = Told {
-                rows: vec![
-                    (keys[0].clone(), Ok(Some("first".to_owned()))),
-                    (keys[1].clone(), Err(unavailable())),
-                ],
-                after: ms(delay),
-            };
+            let rows =
+                vec![(keys[0].clone(), Ok(Some("first".to_owned()))), (keys[1].clone(), Err(unavailable()))];
+            let first = Told::new(rows, ms(delay));
             let second = faulty(&keys, "second", |_| Fault::Delay(ms(3_600_000))).await;
-            let fallback = Fallback::new(Arc::new(first), second, "eu", SETTINGS);
+            let fallback = Fallback::new(first, second, "eu", SETTINGS);
             let within = call(ms(200));
             let answers = timeout_at(within.deadline, fallback.get(&keys, within)).await.unwrap();
             assert_eq!(words(answers), ["first", "Unavailable"]);
@@ -357,7 +353,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
             let keys = keys(rows.len());
             let (firsts, seconds): (Vec<_>, Vec<_>) = rows.iter().cloned().unzip();
-            let tell = |rows: Vec<_>, after| Arc::new(Told { rows: keys.iter().cloned().zip(rows).collect(), after: ms(after) });
+            let tell = |rows: Vec<_>, after| Told::new(keys.iter().cloned().zip(rows).collect(), ms(after));
             let fallback = Fallback::new(tell(firsts, first_takes), tell(seconds, second_takes), "eu", SETTINGS);
             let (answers, served) = runtime.block_on(provenance::watch(fallback.get(&keys, call(ms(1000)))));
 

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use feature_core::{
-    CallContext, Capabilities, EntityKey, Error, ErrorKind, Health, OnlineStoreBackend, Precondition,
-    PurgeProgress, PurgeReport, PutOutcome, RecordKey, RecordPut, Result, Scope, SystemClock, Timestamp,
-    VersionedRecord, ViewKey,
+    CallContext, EntityKey, Error, ErrorKind, OnlineStoreBackend, Precondition, PutOutcome, RecordKey,
+    RecordPut, Result, SystemClock, Timestamp, VersionedRecord, ViewKey,
 };
-use futures::stream::BoxStream;
 use store_testkit::{Call, Fault, FaultyBackend, MapStore};
 
 pub(crate) fn keys(count: usize) -> Vec<RecordKey> {
@@ -72,14 +69,20 @@ pub(crate) fn words(answers: Vec<Result<Option<VersionedRecord>>>) -> Vec<String
 /// A store that answers reads as told, after a while; it does nothing else.
 #[derive(Debug)]
 pub(crate) struct Told {
-    pub(crate) rows: Vec<(RecordKey, Result<Option<String>>)>,
-    pub(crate) after: Duration,
+    rows: Vec<(RecordKey, Result<Option<String>>)>,
+    after: Duration,
+    beside: MapStore,
 }
 
-#[async_trait]
-impl OnlineStoreBackend for Told {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new("told")
+impl Told {
+    pub(crate) fn new(rows: Vec<(RecordKey, Result<Option<String>>)>, after: Duration) -> Arc<Self> {
+        Arc::new(Self { rows, after, beside: MapStore::new(Arc::new(SystemClock)) })
+    }
+}
+
+impl feature_core::BackendWrapper for Told {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.beside
     }
 
     async fn get(&self, keys: &[RecordKey], _: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
@@ -95,21 +98,5 @@ impl OnlineStoreBackend for Told {
 
     async fn delete(&self, _: &[RecordKey], _: CallContext) -> Vec<Result<bool>> {
         Vec::new()
-    }
-
-    fn scan(&self, _: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
-        Box::pin(futures::stream::empty())
-    }
-
-    async fn purge(&self, _: &Scope, _: &PurgeProgress) -> Result<PurgeReport> {
-        Ok(PurgeReport::default())
-    }
-
-    async fn check(&self) -> Result<Health> {
-        Ok(Health::default())
-    }
-
-    async fn close(&self) -> Result<()> {
-        Ok(())
     }
 }

@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use crate::process::{Result, cargo, root, run as run_program};
-use crate::{edges, features, links, test};
+use crate::{edges, features, links, packages, test};
 
 /// Finds dependencies that nothing uses.
 const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
 
 type Check = (&'static str, fn() -> Result<()>);
 
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 9] = [
     ("format", format),
     ("edges between crates", edges::check),
     ("links of the documents", links::check),
@@ -18,6 +18,8 @@ const CHECKS: [Check; 7] = [
     ("features of the facade", features::check),
     ("documentation", documentation),
     ("unused dependencies", unused_dependencies),
+    ("packages", packages::check),
+    ("compatibility with the last release", packages::compare_with_release),
 ];
 
 /// Runs every check, whatever becomes of the others, then the tests.
@@ -51,7 +53,8 @@ fn documentation() -> Result<()> {
     let mut command = cargo();
     run_program(
         command.args(["doc", "--locked", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    )?;
+    links::check_documentation()
 }
 
 fn unused_dependencies() -> Result<()> {

@@ -23,6 +23,52 @@ pub(crate) fn check() -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
+/// Where the documentation of the crates will be.
+const DOCS_RS: &str = "https://docs.rs/";
+
+/// Checks that every link to the documentation of a crate of the workspace, as it will be at docs.rs, names
+/// a page that has been made here.
+///
+/// # Errors
+/// Each link that does not, with its file.
+pub(crate) fn check_documentation() -> Result<()> {
+    let made = root().join("target/doc");
+    let mut wrong = Vec::new();
+    for file in documents(&root().join("crates"))? {
+        for target in fs::read_to_string(&file)?.lines().filter_map(definition).map(|(_, target)| target) {
+            // Without a page of its own it is the crate as a whole.
+            let Some((_, page)) = target.strip_prefix(DOCS_RS).and_then(|t| t.split_once("/latest/")) else {
+                continue;
+            };
+            let (page, part) = page.split_once('#').unwrap_or((page, ""));
+            let text = fs::read_to_string(made.join(page)).unwrap_or_default();
+            if text.is_empty() || !(part.is_empty() || text.contains(&format!("id=\"{part}\""))) {
+                let file = file.strip_prefix(root()).unwrap_or(&file).display();
+                wrong.push(format!("{file}: the documentation has no {target}"));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// What in a crate's README does not work where there is only the README: links to other files, and names
+/// in brackets that no line of it gives a target.
+pub(crate) fn needs_repository(readme: &str) -> Vec<String> {
+    let defined: Vec<&str> = readme.lines().filter_map(definition).map(|(name, _)| name).collect();
+    let relative = targets(readme).into_iter().map(|target| format!("`{target}` is only in the repository"));
+    let prose = readme.lines().filter(|line| definition(line).is_none());
+    let names = prose.flat_map(|line| line.split("[`").skip(1)).filter_map(|rest| rest.split_once("`]"));
+    let undefined = names
+        .filter(|(name, rest)| !rest.starts_with('(') && !defined.contains(name))
+        .map(|(name, _)| format!("the link [`{name}`] has no target"));
+    relative.chain(undefined).collect()
+}
+
+/// Name and target of a line that says where a name in brackets leads.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix("[`")?.split_once("`]: ")
+}
+
 /// Every Markdown file below a folder, except in hidden folders and those that builds fill.
 fn documents(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut documents = Vec::new();
@@ -68,5 +114,14 @@ mod tests {
         let document = "[a](docs/a.md) and [b](b.md#part), [c](https://c.org), [d](#here), `[e](e.md)`\n\
             ```\n[f](f.md)\n```\n[g](../g)";
         assert_eq!(targets(document), ["docs/a.md", "b.md", "../g"]);
+    }
+    #[test]
+    fn a_readme_that_stands_alone_has_absolute_links_and_defines_its_names() {
+        let alone = "[`A`] and [`B`](https://b.org), [c](https://c.org)\n\n[`A`]: https://docs.rs/a/latest/a/struct.A.html\n";
+        assert_eq!(needs_repository(alone), Vec::<String>::new());
+        assert_eq!(
+            needs_repository("[`A`] and [b](../b.md)"),
+            ["`../b.md` is only in the repository", "the link [`A`] has no target"]
+        );
     }
 }

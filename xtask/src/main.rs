@@ -7,6 +7,7 @@ mod edges;
 mod features;
 mod images;
 mod links;
+mod packages;
 mod process;
 mod servers;
 mod sources;
@@ -49,7 +50,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Check format, lints, documentation, edges between crates, links and unused dependencies, then test
+    /// Check format, lints, documentation, edges between crates, features, links, unused dependencies and
+    /// packages, then test
     Ci {
         /// Leave the tests out
         #[arg(long)]

@@ -55,7 +55,9 @@ pub(crate) fn check_documentation() -> Result<()> {
 /// in brackets that no line of it gives a target.
 pub(crate) fn needs_repository(readme: &str) -> Vec<String> {
     let defined: Vec<&str> = readme.lines().filter_map(definition).map(|(name, _)| name).collect();
-    let relative = targets(readme).into_iter().map(|target| format!("`{target}` is only in the repository"));
+    let elsewhere = |target: &str| target.contains("://");
+    let relative = prose_targets(readme).filter(|target| !elsewhere(target));
+    let relative = relative.map(|target| format!("`{target}` is only in the repository"));
     let prose = readme.lines().filter(|line| definition(line).is_none());
     let names = prose.flat_map(|line| line.split("[`").skip(1)).filter_map(|rest| rest.split_once("`]"));
     let undefined = names
@@ -84,8 +86,13 @@ fn documents(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(documents)
 }
 
-/// The relative targets of the links of a document, without anchors; code is passed over.
+/// The relative targets of the links of a document, without anchors.
 fn targets(document: &str) -> Vec<String> {
+    prose_targets(document).filter(|target| !target.contains(':')).collect()
+}
+
+/// The targets of the links of a document, without anchors; code is passed over.
+fn prose_targets(document: &str) -> impl Iterator<Item = String> {
     let mut targets = Vec::new();
     let mut in_code = false;
     for line in document.lines() {
@@ -99,10 +106,10 @@ fn targets(document: &str) -> Vec<String> {
         for part in line.split('`').step_by(2) {
             let ends = part.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
             let files = ends.map(|(target, _)| target.split('#').next().unwrap_or_default());
-            targets.extend(files.filter(|t| !t.is_empty() && !t.contains(':')).map(str::to_owned));
+            targets.extend(files.filter(|target| !target.is_empty()).map(str::to_owned));
         }
     }
-    targets
+    targets.into_iter()
 }
 
 #[cfg(test)]
@@ -120,8 +127,12 @@ mod tests {
         let alone = "[`A`] and [`B`](https://b.org), [c](https://c.org)\n\n[`A`]: https://docs.rs/a/latest/a/struct.A.html\n";
         assert_eq!(needs_repository(alone), Vec::<String>::new());
         assert_eq!(
-            needs_repository("[`A`] and [b](../b.md)"),
-            ["`../b.md` is only in the repository", "the link [`A`] has no target"]
+            needs_repository("[`A`] and [b](../b.md), [c](C::c)"),
+            [
+                "`../b.md` is only in the repository",
+                "`C::c` is only in the repository",
+                "the link [`A`] has no target"
+            ]
         );
     }
 }

@@ -25,8 +25,8 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
         (_, "feature-core") | ("feature-cli", _) => true,
         ("feature-store", to) => to.starts_with("store-"),
         ("feature-server", "store-unified") => true,
-        // What it is tested on is the tests' business.
-        ("feature-server", _) => dev,
+        // What these are tested on is the tests' business.
+        ("feature-server" | "feature-ingest", _) => dev,
         ("feature-python", "feature-store" | "feature-ingest") => true,
         _ => false,
     };
@@ -123,6 +123,7 @@ mod tests {
             ("feature-store", "store-testkit", DEV),
             ("feature-ingest", "feature-core", NORMAL),
             ("feature-ingest", "store-testkit", DEV),
+            ("feature-ingest", "store-embedded", DEV),
             ("feature-python", "feature-store", NORMAL),
             ("feature-python", "feature-ingest", NORMAL),
             ("feature-cli", "feature-store", NORMAL),
@@ -144,7 +145,7 @@ mod tests {
             ("feature-store", "feature-ingest", NORMAL),
             ("feature-store", "store-testkit", NORMAL),
             ("feature-ingest", "feature-store", NORMAL),
-            ("feature-ingest", "store-embedded", DEV),
+            ("feature-ingest", "store-embedded", NORMAL),
             ("feature-server", "store-redis", NORMAL),
             ("feature-server", "feature-store", NORMAL),
             ("feature-python", "store-redis", NORMAL),

@@ -16,8 +16,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use observer::{RequestInfo, RequestObserver};
-pub use read::{BatchRows, ViewRead};
-pub use report::{WriteOutcome, WriteReport};
+pub use read::ViewRead;
+pub use report::{BatchRows, WriteOutcome, WriteReport};
 pub use write::{FeatureWrite, WriteMode};
 
 use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};

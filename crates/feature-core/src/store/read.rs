@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Distinct, OnlineStore, RequestInfo};
+use super::{BatchRows, Distinct, OnlineStore, RequestInfo};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::key::ViewKey;
 use crate::names::FeatureNames;
 use crate::row::{FeatureRow, RowDecoder};
-
-/// The rows of a batch read, in the order of the entity keys asked for; `Ok(None)` where the entity has
-/// no record.
-pub type BatchRows = Vec<Result<Option<FeatureRow>>>;
 
 /// One view's part of a read of several views.
 #[derive(Clone, Copy, Debug)]

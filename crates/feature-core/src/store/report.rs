@@ -1,6 +1,11 @@
-//! What became of a write.
+//! What reads and writes come to.
 
 use crate::error::{Error, Result};
+use crate::row::FeatureRow;
+
+/// The rows of a batch read, in the order of the entity keys asked for; `Ok(None)` where the entity has
+/// no record.
+pub type BatchRows = Vec<Result<Option<FeatureRow>>>;
 
 /// What became of one row of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

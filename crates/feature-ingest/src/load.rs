@@ -80,7 +80,7 @@ impl Load {
         blocking(move || Self::of(vec![input], options, view.as_ref())).await
     }
 
-    fn of(found: Vec<Input>, options: IngestOptions, view: Option<&FeatureView>) -> Result<Self> {
+    pub(crate) fn of(found: Vec<Input>, options: IngestOptions, view: Option<&FeatureView>) -> Result<Self> {
         let now = options.now.unwrap_or_else(|| SystemClock.now());
         let mapping = Arc::new(Mapping::new(&options, view, now)?);
         let reading = Reading { delimiter: options.delimiter };

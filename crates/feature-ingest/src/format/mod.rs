@@ -50,9 +50,9 @@ pub(crate) fn open(input: &Input, mapping: &Arc<Mapping>, options: &Reading) -> 
         stream = Some(opened);
         Ok(format)
     });
-    #[cfg(feature = "object-store")]
-    if let (Ok(Format::Parquet), Some(object)) = (&format, input.object()) {
-        return parquet::open_object(input, object).map(Some);
+    #[cfg(all(feature = "object-store", feature = "parquet"))]
+    if let (Ok(Format::Parquet), Some(ranges)) = (&format, input.ranges()) {
+        return parquet::open_ranges(input, ranges, mapping).map(Some);
     }
     let mut stream = match stream {
         Some(stream) => stream,

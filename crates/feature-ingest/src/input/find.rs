@@ -79,13 +79,13 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, walkdir::Error> {
 }
 
 /// Whether a name is one of those by which programs leave notes beside the data.
-fn is_passed_over(path: &Path) -> bool {
+pub(super) fn is_passed_over(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.starts_with(['_', '.'])
 }
 
 /// The same of what a pattern has found, unless the pattern itself names it so.
-fn is_note(found: &Path, pattern: &str) -> bool {
+pub(super) fn is_note(found: &Path, pattern: &str) -> bool {
     let parts: Vec<_> = Path::new(pattern).components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let literal = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
     let named = |start: char| parts[literal..].iter().any(|part| part.starts_with(start));

@@ -2,7 +2,7 @@
 
 mod find;
 #[cfg(feature = "object-store")]
-pub(crate) mod remote;
+mod remote;
 mod stream;
 
 use std::fmt;
@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use find::find;
+#[cfg(all(feature = "object-store", feature = "parquet"))]
+pub(crate) use remote::Ranges;
 pub(crate) use stream::{Count, Stream};
 
 use crate::error::{IngestError, Result};
@@ -103,10 +105,11 @@ impl Input {
         })
     }
 
-    #[cfg(feature = "object-store")]
-    pub(crate) fn object(&self) -> Option<&remote::Object> {
+    /// The parts of an object that is a Parquet file, if its store hands them out.
+    #[cfg(all(feature = "object-store", feature = "parquet"))]
+    pub(crate) fn ranges(&self) -> Option<Ranges> {
         match &self.place {
-            Place::Object(object) => Some(object),
+            Place::Object(object) => Ranges::open(object),
             _ => None,
         }
     }

@@ -1,0 +1,16 @@
+//! Objects: files in S3, Google Cloud Storage and Azure Blob Storage, and behind HTTP.
+
+mod explain;
+mod find;
+mod object;
+#[cfg(feature = "parquet")]
+mod ranges;
+mod store;
+
+pub(crate) use find::find;
+pub(crate) use object::Object;
+#[cfg(feature = "parquet")]
+pub(crate) use ranges::Ranges;
+
+#[cfg(test)]
+mod tests;

@@ -12,5 +12,5 @@ pub(crate) use object::Object;
 #[cfg(feature = "parquet")]
 pub(crate) use ranges::Ranges;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "arrow", feature = "compression", feature = "csv", feature = "parquet"))]
 mod tests;

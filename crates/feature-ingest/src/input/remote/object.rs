@@ -82,6 +82,7 @@ impl Object {
     }
 
     /// A part of it.
+    #[cfg(feature = "parquet")]
     pub(super) fn part(&self, range: Range<u64>) -> io::Result<Bytes> {
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         let mut bytes = Vec::with_capacity(length);

@@ -23,7 +23,7 @@ use super::super::find::Found;
 use super::super::object::Object;
 use super::super::ranges::Ranges;
 use super::super::store::{Kind, Location, Store};
-use super::fastrand_like;
+use super::random;
 
 #[derive(Clone, Debug, Default)]
 struct Memory {
@@ -138,9 +138,9 @@ fn a_folder_may_be_named_without_its_slash_and_marked_and_long() {
 
 /// A file with all rows in one row group and numbers that do not compress.
 fn one_group(columns: usize, rows: usize) -> Vec<u8> {
-    let mut random = fastrand_like(1);
+    let mut next = random(1);
     let names: Vec<_> = (0..columns).map(|n| format!("c{n}")).collect();
-    let column = |_| Int64Array::from_iter_values((0..rows).map(|_| (random() << 33 ^ random()) as i64));
+    let column = |_| Int64Array::from_iter_values((0..rows).map(|_| (next() << 33 ^ next()) as i64));
     let arrays: Vec<_> = (0..columns).map(column).collect();
     let pairs = names.iter().zip(arrays).map(|(name, array)| (name, Arc::new(array) as _));
     let batch = RecordBatch::try_from_iter(pairs).unwrap();
@@ -167,9 +167,8 @@ fn only_wanted_columns_are_fetched_in_large_parts_and_little_is_kept() {
     let column = 8 * ROWS as u64;
     for (wanted, limit) in [(vec![0, 4, 9], 1 << 20), (vec![0, 4, 9], 64 << 20), ((0..10).collect(), 1 << 20)]
     {
-        let (requests, fetched) =
-            (memory.requests.swap(0, Ordering::Relaxed), memory.bytes.swap(0, Ordering::Relaxed));
-        let _ = (requests, fetched);
+        memory.requests.store(0, Ordering::Relaxed);
+        memory.bytes.store(0, Ordering::Relaxed);
         let object = Object::new(Arc::clone(&store), Path::from("a.parquet"), bytes.len() as u64);
         let ranges = Ranges::with_memory(&object, limit).unwrap();
         let builder = ParquetRecordBatchReaderBuilder::try_new(ranges.clone()).unwrap();

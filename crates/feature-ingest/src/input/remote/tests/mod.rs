@@ -67,11 +67,12 @@ async fn load(inputs: Vec<Input>) -> (Report, Vec<String>) {
 
 /// Text that does not compress, so that files are as large as they look.
 fn noise(seed: usize) -> String {
-    let mut random = fastrand_like(seed as u64);
-    (0..40).map(|_| char::from(b'a' + (random() % 26) as u8)).collect()
+    let mut next = random(seed as u64);
+    (0..40).map(|_| char::from(b'a' + (next() % 26) as u8)).collect()
 }
 
-fn fastrand_like(mut state: u64) -> impl FnMut() -> u64 {
+/// Numbers that are the same in each run.
+fn random(mut state: u64) -> impl FnMut() -> u64 {
     move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state >> 33

@@ -283,10 +283,12 @@ async fn an_object_that_changes_is_refused() {
     let server = S3::start(false).await;
     let proxy = Proxy::start(server.port).await.unwrap();
     let variables = S3::environment(proxy.port());
-    for (key, one, other) in [
-        ("a.csv", csv_text(0..20_000).into_bytes(), csv_text(1..20_001).into_bytes()),
-        ("a.parquet", parquet_bytes(20_000, 20_000), parquet_bytes(19_999, 20_000)),
-    ] {
+    for (key, one) in
+        [("a.csv", csv_text(0..20_000).into_bytes()), ("a.parquet", parquet_bytes(20_000, 20_000))]
+    {
+        // Of the same size, as far as a list can tell the same object.
+        let mut other = one.clone();
+        other[one.len() / 2] ^= 1;
         // Between a look at its columns and its rows.
         server.put(key, &one);
         let load = open(inputs(&format!("s3://{BUCKET}/{key}"), &variables).await.unwrap()).await.unwrap();
@@ -305,7 +307,7 @@ async fn an_object_that_changes_is_refused() {
         let mut stream = found[0].stream().unwrap();
         let mut start = vec![0; 100_000];
         stream.reader.read_exact(&mut start).unwrap();
-        server.put("b.csv", csv_text(1..40_001));
+        server.put("b.csv", csv_text(0..40_000).replace(".125,", ".250,"));
         stream.reader.read_to_end(&mut start).map_err(|e| e.to_string())
     });
     assert_eq!(read.await.unwrap(), Err(CHANGED.to_owned()));

@@ -12,5 +12,6 @@ pub(crate) use object::Object;
 #[cfg(feature = "parquet")]
 pub(crate) use ranges::Ranges;
 
-#[cfg(all(test, feature = "arrow", feature = "compression", feature = "csv", feature = "parquet"))]
+#[cfg(test)]
+#[cfg(all(feature = "arrow", feature = "compression", feature = "csv", feature = "parquet"))]
 mod tests;

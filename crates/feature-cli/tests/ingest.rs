@@ -200,7 +200,8 @@ fn when_the_disk_is_full_that_is_what_is_said() {
     // A limit on the size of files, since a test cannot fill the disk: 4 MiB, in blocks of 512 bytes.
     let program = env!("CARGO_BIN_EXE_fstore");
     let limited = format!("trap '' XFSZ; ulimit -f 8192; exec {program} \"$@\"");
-    let arguments = "ingest rows.csv --tenant t --view v --entity id --batch-size 1000 --store embedded:s.redb";
+    let arguments =
+        "ingest rows.csv --tenant t --view v --entity id --batch-size 1000 --store embedded:s.redb";
     let mut command = Command::new("sh");
     command.args(["-c", &limited, "sh"]).args(arguments.split(' ')).current_dir(shell.path("."));
     let said = Said::from(command.output().unwrap());
@@ -208,7 +209,11 @@ fn when_the_disk_is_full_that_is_what_is_said() {
     let failure = said.err.lines().find(|line| line.starts_with("fstore: Throttled")).unwrap_or(&said.err);
     assert!(failure.contains("there is no room for `s.redb` to grow"), "{}", said.err);
     let rejects = fs::read_to_string(shell.path("rows.csv.rejects.ndjson")).unwrap();
-    assert!(!rejects.contains("failed before") && rejects.contains("there is no room"), "{}", &rejects[..500]);
+    assert!(
+        !rejects.contains("failed before") && rejects.contains("there is no room"),
+        "{}",
+        &rejects[..500]
+    );
 }
 
 /// The records of a view, sorted by entity.

@@ -33,7 +33,10 @@ impl Checkpoint {
     /// Where to go on, if the inputs are still the same.
     pub(crate) fn position(&self, inputs: &[Input]) -> Result<Position> {
         if let Some(once) = inputs.iter().find(|input| input.is_once()) {
-            return Err(IngestError::Request(format!("{} cannot be read from where a load stopped", once.name())));
+            return Err(IngestError::Request(format!(
+                "{} cannot be read from where a load stopped",
+                once.name()
+            )));
         }
         let mut pairs = self.inputs.iter().zip(inputs);
         let same = self.inputs.len() == inputs.len()
@@ -57,10 +60,7 @@ pub(crate) struct Marks {
 
 impl Marks {
     pub(crate) fn new(workers: usize, start: Position) -> Self {
-        Self {
-            pending: (0..workers).map(|_| Mutex::default()).collect(),
-            handed_out: Mutex::new(start),
-        }
+        Self { pending: (0..workers).map(|_| Mutex::default()).collect(), handed_out: Mutex::new(start) }
     }
 
     /// A batch of a worker begins behind this position.

@@ -68,8 +68,8 @@ impl Guess {
         let cell = || format!("`{}` in row {row}", text.chars().take(40).collect::<String>().escape_debug());
         // 007 is a code, not a number.
         let digits = text.trim_start_matches('-');
-        let plain =
-            !digits.starts_with('+') && (!digits.starts_with('0') || digits == "0" || digits.starts_with("0."));
+        let plain = !digits.starts_with('+')
+            && (!digits.starts_with('0') || digits == "0" || digits.starts_with("0."));
         let integer = plain && text.parse::<i64>().is_ok();
         // An integer that int64 cannot hold is no measurement but an id.
         let fraction = text.contains(['.', 'e', 'E']);
@@ -111,7 +111,9 @@ impl Guess {
             return plain(ValueType::Int64);
         }
         let any_float = all(self.numbers.count) && self.any_digit;
-        if any_float && (decimals == Decimals::Float64 || decimals == Decimals::Exact && all(self.exact.count)) {
+        if any_float
+            && (decimals == Decimals::Float64 || decimals == Decimals::Exact && all(self.exact.count))
+        {
             return plain(ValueType::Float64);
         }
         if all(self.times.count) {
@@ -181,7 +183,10 @@ mod tests {
         let note = guess(&texts).tell(Decimals::Exact).note.unwrap();
         assert_eq!(note, "text, since 1 of 100 cells is not a number: `n/k` in row 42");
         let note = guess(&["1", "18446744073709551615"]).tell(Decimals::Exact).note.unwrap();
-        assert!(note.contains("int64 or float64 holds with all its digits: `18446744073709551615` in row 2"), "{note}");
+        assert!(
+            note.contains("int64 or float64 holds with all its digits: `18446744073709551615` in row 2"),
+            "{note}"
+        );
         assert_eq!(guess(&["a", "b", "5"]).tell(Decimals::Exact).note, None);
     }
 }

@@ -36,10 +36,12 @@ pub struct Load {
     watch: Option<Watch>,
 }
 
+type Tell = Box<dyn FnMut(&Progress, &Checkpoint) + Send>;
+
 /// Who wants to know how far a load is.
 struct Watch {
     every: Duration,
-    tell: Box<dyn FnMut(&Progress, &Checkpoint) + Send>,
+    tell: Tell,
 }
 
 /// What a load has done. Every row read is either written or rejected, unless it failed.
@@ -85,7 +87,8 @@ impl Load {
         let mapping = Arc::new(Mapping::new(&options, view, now)?);
         let reading = Reading { delimiter: options.delimiter };
         let alone = found.len() == 1;
-        let (mut inputs, mut columns, mut notes, mut opened) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut inputs, mut columns, mut notes, mut opened) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for input in found {
             let Some(source) = format::open(&input, &mapping, &reading)? else {
                 if alone {
@@ -164,7 +167,13 @@ impl Load {
     }
 
     /// Writes the rows into a feature view of a tenant, until they end or `stop` does.
-    pub async fn run(self, store: &OnlineStore, tenant: &str, view: &str, stop: impl Future<Output = ()>) -> Report {
+    pub async fn run(
+        self,
+        store: &OnlineStore,
+        tenant: &str,
+        view: &str,
+        stop: impl Future<Output = ()>,
+    ) -> Report {
         let started = Instant::now();
         let Self { inputs, opened, columns, plan, mapping, options, start, rejects, watch, .. } = self;
         let inputs = Arc::new(inputs);
@@ -174,7 +183,11 @@ impl Load {
         let marks = Arc::new(Marks::new(concurrency, start));
         let sizes = inputs.iter().map(|input| input.bytes().unwrap_or_default());
         let pipeline = Pipeline {
-            target: Arc::new(Target { store: store.clone(), tenant: tenant.to_owned(), view: view.to_owned() }),
+            target: Arc::new(Target {
+                store: store.clone(),
+                tenant: tenant.to_owned(),
+                view: view.to_owned(),
+            }),
             tally: Arc::clone(&tally),
             marks: Arc::clone(&marks),
             batch_size: options.batch_size.max(1),
@@ -232,7 +245,10 @@ impl Load {
 
 impl std::fmt::Debug for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Load").field("inputs", &self.inputs).field("start", &self.start).finish_non_exhaustive()
+        f.debug_struct("Load")
+            .field("inputs", &self.inputs)
+            .field("start", &self.start)
+            .finish_non_exhaustive()
     }
 }
 

@@ -169,7 +169,9 @@ impl Named {
         for (at, cell) in cells.enumerate() {
             match cell {
                 Ok(value) => values.push(value),
-                Err(why) => wrong.push(format!("feature `{}`: {why}", self.names.get(at).unwrap_or_default())),
+                Err(why) => {
+                    wrong.push(format!("feature `{}`: {why}", self.names.get(at).unwrap_or_default()))
+                }
             }
         }
         if !wrong.is_empty() {
@@ -206,12 +208,13 @@ mod tests {
     #[test]
     fn a_row_without_entity_or_time_or_with_a_wrong_value_is_rejected_with_the_reason() {
         let named = Named::new(["a"].into_iter());
-        let row = |entity: Option<&'static str>, time: Option<&str>, feature: Result<FeatureValue, String>| {
-            let mapping = mapping();
-            let time = mapping.instant_of_text(time);
-            let entity = std::iter::once(Ok(entity.map(Cow::Borrowed)));
-            mapping.row(3, entity, Some(time), named.features(std::iter::once(feature)))
-        };
+        let row =
+            |entity: Option<&'static str>, time: Option<&str>, feature: Result<FeatureValue, String>| {
+                let mapping = mapping();
+                let time = mapping.instant_of_text(time);
+                let entity = std::iter::once(Ok(entity.map(Cow::Borrowed)));
+                mapping.row(3, entity, Some(time), named.features(std::iter::once(feature)))
+            };
         let time = Some("1970-01-01T00:00:01Z");
         let good = row(Some("7"), time, Ok(1.into())).ok().unwrap();
         assert_eq!((good.number, good.write.entity_key.canonical()), (3, "id=7"));

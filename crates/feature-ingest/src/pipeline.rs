@@ -68,17 +68,23 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Writes what is read until it ends or `stop` does; how it ended, and how many entities there were,
     /// unless there were more than can be counted.
-    pub(crate) async fn run(self, reading: Reading, stop: impl Future<Output = ()>) -> (Ended, Option<usize>) {
+    pub(crate) async fn run(
+        self,
+        reading: Reading,
+        stop: impl Future<Output = ()>,
+    ) -> (Ended, Option<usize>) {
         let mut workers = JoinSet::new();
         let mut queues = Vec::new();
         for number in 0..self.concurrency {
             let (queue, batches) = mpsc::channel(1);
             queues.push(Queue { queue, batch: Vec::new(), input: 0 });
-            let (target, tally, marks) = (Arc::clone(&self.target), Arc::clone(&self.tally), Arc::clone(&self.marks));
+            let (target, tally, marks) =
+                (Arc::clone(&self.target), Arc::clone(&self.tally), Arc::clone(&self.marks));
             workers.spawn(async move { work(number, &target, batches, &tally, &marks).await });
         }
         let tally = Arc::clone(&self.tally);
-        let mut dispatcher = Dispatcher { queues, seen: HashSet::new(), last: Position::default(), pipeline: self };
+        let mut dispatcher =
+            Dispatcher { queues, seen: HashSet::new(), last: Position::default(), pipeline: self };
         let mut ended = dispatcher.run(read(reading), stop).await;
         // The last batches are on their way; with their queues closed the workers end after them.
         dispatcher.queues.clear();
@@ -352,7 +358,9 @@ mod tests {
     async fn a_store_that_takes_nothing_any_more_ends_the_load_and_what_failed_first_is_said() {
         let denied = |call: Call| match (call.operation, call.number) {
             (Operation::Put, 2) => Fault::Fail(Error::new(ErrorKind::PermissionDenied, "no space left")),
-            (Operation::Put, 3..) => Fault::Fail(Error::new(ErrorKind::PermissionDenied, "an earlier failure")),
+            (Operation::Put, 3..) => {
+                Fault::Fail(Error::new(ErrorKind::PermissionDenied, "an earlier failure"))
+            }
             _ => Fault::None,
         };
         for concurrency in [1, 4] {
@@ -369,7 +377,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn told_to_stop_it_writes_what_it_has_taken_over() {
         let store = OnlineStore::new(Arc::new(MapStore::new(Arc::new(SystemClock))));
-        let endless = std::iter::repeat_with(|| reading().filter(|part| !matches!(part, Ok(Read::End)))).flatten();
+        let endless =
+            std::iter::repeat_with(|| reading().filter(|part| !matches!(part, Ok(Read::End)))).flatten();
         let stop = tokio::time::sleep(Duration::from_millis(50));
         let loaded = load_from(Box::new(endless), store, (1000, 3), stop).await;
         assert!(matches!(loaded.ended, Ended::Interrupted));

@@ -130,7 +130,8 @@ impl Plan {
         let nameless = name.is_empty() && mapping.features.is_none();
         let is_feature = mapping.is_feature(name) && !nameless;
         if is_feature {
-            let mixed = types.iter().any(|own| Some(*own) != value_type) || (guess.is_some() && !types.is_empty());
+            let mixed =
+                types.iter().any(|own| Some(*own) != value_type) || (guess.is_some() && !types.is_empty());
             self.features.push(Feature {
                 name: name.as_str().into(),
                 value_type,

@@ -50,4 +50,3 @@ pub(crate) fn fits(found: ValueType, wanted: ValueType) -> bool {
         || (numbers(found) && numbers(wanted))
         || (found == T::String && wanted == T::Timestamp)
 }
-

@@ -45,7 +45,8 @@ pub(crate) fn typed_in(text: &str, wanted: ValueType, zone: &Timezone) -> Result
 
 /// The value that a JSON text means, with the zone of times that state none.
 pub(crate) fn json_in(json: &Value, wanted: Option<ValueType>, zone: &Timezone) -> Result<FeatureValue> {
-    let instant = |text: &str| zone.instant(text).map(|instant| instant.time).map_err(Error::invalid_argument);
+    let instant =
+        |text: &str| zone.instant(text).map(|instant| instant.time).map_err(Error::invalid_argument);
     match (json, wanted) {
         (Value::String(text), Some(ValueType::Timestamp)) => instant(text).map(Into::into),
         (Value::Array(elements), Some(ValueType::TimestampList)) if elements.iter().all(Value::is_string) => {
@@ -112,14 +113,27 @@ mod tests {
     #[test]
     fn a_float_that_loses_digits_is_noticed() {
         for exact in [
-            "0", "-0.0", "123.45", "0.1", "1e300", "0.30000000000000004", "9007199254740993e3", "1e-320",
-            "100000000000000000000", "0.1000000000000000055511151231257827",
+            "0",
+            "-0.0",
+            "123.45",
+            "0.1",
+            "1e300",
+            "0.30000000000000004",
+            "9007199254740993e3",
+            "1e-320",
+            "100000000000000000000",
+            "0.1000000000000000055511151231257827",
         ] {
             assert!(is_exact_float(exact), "{exact}");
         }
         for inexact in [
-            "0.12345678901234567890123", "9007199254740993", "12345678901234567.89", "18446744073709551615",
-            "1e999", "1.5e-324", "x",
+            "0.12345678901234567890123",
+            "9007199254740993",
+            "12345678901234567.89",
+            "18446744073709551615",
+            "1e999",
+            "1.5e-324",
+            "x",
         ] {
             assert!(!is_exact_float(inexact), "{inexact}");
         }

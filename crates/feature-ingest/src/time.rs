@@ -90,7 +90,9 @@ impl FromStr for TimeUnit {
             "ms" => Ok(Self::Millisecond),
             "us" => Ok(Self::Microsecond),
             "ns" => Ok(Self::Nanosecond),
-            other => Err(IngestError::Request(format!("`{other}` is not a unit of time; known are s, ms, us and ns"))),
+            other => Err(IngestError::Request(format!(
+                "`{other}` is not a unit of time; known are s, ms, us and ns"
+            ))),
         }
     }
 }

@@ -210,7 +210,7 @@ async fn a_load_that_stopped_goes_on_and_leaves_nothing_out() {
     // Of other files it does not.
     let name = files.file("a.csv", "id,x\n1,1\n");
     let checkpoint = {
-        let load = Load::open(&[name.clone()], untimed(), None).await.unwrap();
+        let load = Load::open(std::slice::from_ref(&name), untimed(), None).await.unwrap();
         let store = OnlineStore::new(Arc::new(EmbeddedOnlineStore::in_memory().unwrap()));
         load.run(&store, "t", "v", std::future::ready(())).await.checkpoint.unwrap()
     };

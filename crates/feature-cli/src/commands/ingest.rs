@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use feature_core::ValueType;
 use feature_ingest::{Checkpoint, ColumnPlan, ColumnRole, Ended, Load, RejectsFile, Report};
 use serde_json::{Map, Value, json};
 
@@ -39,7 +40,7 @@ pub(super) async fn run(open: &Open, args: IngestArgs, output: &mut Output) -> R
         });
     let report = load.run(&store, &args.place.tenant, &args.place.view, interrupted()).await;
     let kept = args.checkpoint.as_deref().map(|file| keep(file, report.checkpoint.as_ref())).transpose();
-    summary(&report, &rejects, columns, notes, output)?;
+    summary(&report, &rejects, columns, &notes, output)?;
     match report.ended {
         Ended::Failed(failure) => Err(failure.into()),
         Ended::Interrupted => {
@@ -58,7 +59,7 @@ fn dry_run(load: &Load, output: &mut Output) -> Result<Exit> {
             json!(column.name),
             json!(column.found),
             json!(column.role.name()),
-            json!(column.becomes.map(|value_type| value_type.name())),
+            json!(column.becomes.map(ValueType::name)),
             json!(column.note),
         ])?;
     }
@@ -82,7 +83,7 @@ fn announce(load: &Load) {
 /// The features, and what their columns become.
 fn types(columns: &[ColumnPlan]) -> Map<String, Value> {
     let features = columns.iter().filter(|column| column.role == ColumnRole::Feature);
-    let of = |column: &ColumnPlan| column.becomes.map_or("as each value is", |value_type| value_type.name());
+    let of = |column: &ColumnPlan| column.becomes.map_or("as each value is", ValueType::name);
     features.map(|column| (column.name.clone(), json!(of(column)))).collect()
 }
 
@@ -154,7 +155,7 @@ fn summary(
     report: &Report,
     rejects: &Path,
     columns: Map<String, Value>,
-    notes: Vec<String>,
+    notes: &[String],
     output: &mut Output,
 ) -> Result<()> {
     let progress = &report.progress;

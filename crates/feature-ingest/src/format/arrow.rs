@@ -61,7 +61,10 @@ pub(super) fn key(array: &dyn Array, at: usize) -> Result<Option<Cow<'_, str>>, 
 }
 
 /// The event times of a column.
-pub(super) fn instants(array: &dyn Array, mapping: &Mapping) -> Result<Vec<Result<Instant, String>>, ArrowError> {
+pub(super) fn instants(
+    array: &dyn Array,
+    mapping: &Mapping,
+) -> Result<Vec<Result<Instant, String>>, ArrowError> {
     if let DataType::Timestamp(ArrowUnit::Nanosecond, zone) = array.data_type() {
         let instant = |count: Option<i64>| {
             let instant = TimeUnit::Nanosecond.instant(count.ok_or("it is empty")?)?;
@@ -156,7 +159,8 @@ pub(super) fn cells(array: &dyn Array, rules: Rules<'_>) -> Result<Vec<Cell>, Ar
         }
         DataType::Struct(members) => {
             let columns = array.as_struct().columns();
-            let mut columns: Vec<_> = columns.iter().map(|column| cells(column, inner)).collect::<Result<_, _>>()?;
+            let mut columns: Vec<_> =
+                columns.iter().map(|column| cells(column, inner)).collect::<Result<_, _>>()?;
             maps(array, |at| {
                 let member = |(m, column): (&Arc<Field>, &mut Vec<Cell>)| {
                     Ok((m.name().clone(), take(&mut column[at])?))
@@ -201,9 +205,9 @@ fn unsigned(value: u64, rules: Rules<'_>) -> Cell {
         (_, Some(ValueType::String)) => Ok(value.to_string().into()),
         (_, Some(ValueType::Float64)) => Ok((value as f64).into()),
         (Ok(value), _) => Ok(value.into()),
-        (Err(_), _) => {
-            Err(format!("{value} is beyond the range of int64; declare the feature as a string in a feature view"))
-        }
+        (Err(_), _) => Err(format!(
+            "{value} is beyond the range of int64; declare the feature as a string in a feature view"
+        )),
     }
 }
 
@@ -414,7 +418,8 @@ mod tests {
         let read = |array: &dyn Array, decimals, wanted| {
             super::cells(array, Rules { decimals, zone: &UTC, wanted }).unwrap().remove(0)
         };
-        let (long, wide) = (decimals(vec![12_345_678_901_234_567_890_12], 2), decimals(vec![i128::pow(10, 20)], 0));
+        let (long, wide) =
+            (decimals(vec![1_234_567_890_123_456_789_012], 2), decimals(vec![i128::pow(10, 20)], 0));
         let small = decimals(vec![110], 2);
         assert_eq!(read(&small, Decimals::Exact, None), Ok(1.1.into()));
         assert_eq!(read(&decimals(vec![42], 0), Decimals::Exact, None), Ok(42_i64.into()));
@@ -422,11 +427,17 @@ mod tests {
         assert!(read(&wide, Decimals::Exact, None).unwrap_err().contains("beyond the range of int64"));
         assert_eq!(read(&long, Decimals::Float64, None), Ok(12_345_678_901_234_567_890.12.into()));
         assert_eq!(read(&long, Decimals::String, None), Ok("12345678901234567890.12".into()));
-        assert_eq!(read(&long, Decimals::Exact, Some(ValueType::String)), Ok("12345678901234567890.12".into()));
+        assert_eq!(
+            read(&long, Decimals::Exact, Some(ValueType::String)),
+            Ok("12345678901234567890.12".into())
+        );
         assert_eq!(read(&small, Decimals::Exact, Some(ValueType::Float64)), Ok(1.1.into()));
         assert!(read(&small, Decimals::Exact, Some(ValueType::Int64)).is_err());
         let unsigned = UInt64Array::from(vec![u64::MAX]);
-        assert_eq!(read(&unsigned, Decimals::Exact, Some(ValueType::String)), Ok(u64::MAX.to_string().into()));
+        assert_eq!(
+            read(&unsigned, Decimals::Exact, Some(ValueType::String)),
+            Ok(u64::MAX.to_string().into())
+        );
         assert_eq!(key(&unsigned, 0), Ok(Some(u64::MAX.to_string().into())));
         assert_eq!(key(&wide, 0), Ok(Some("100000000000000000000".into())));
         assert_eq!(key(&Int8Array::from(vec![-1]), 0), Ok(Some("-1".into())));
@@ -436,7 +447,9 @@ mod tests {
     fn times_without_a_zone_are_those_of_the_given_one() {
         let zone: Timezone = "+02:00".parse().unwrap();
         let read = |array: &dyn Array| {
-            super::cells(array, Rules { decimals: Decimals::Exact, zone: &zone, wanted: None }).unwrap().remove(0)
+            super::cells(array, Rules { decimals: Decimals::Exact, zone: &zone, wanted: None })
+                .unwrap()
+                .remove(0)
         };
         let local = TimestampSecondArray::from(vec![7_200]);
         assert_eq!(read(&local), Ok(micros(0)));

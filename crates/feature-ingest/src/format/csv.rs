@@ -39,7 +39,8 @@ pub(super) fn open(
     mapping: &Arc<Mapping>,
     options: &Reading,
 ) -> Result<Box<dyn Source>> {
-    let broken = |e: &dyn std::fmt::Display| input.unreadable(format_args!("it is not a readable CSV file: {e}"));
+    let broken =
+        |e: &dyn std::fmt::Display| input.unreadable(format_args!("it is not a readable CSV file: {e}"));
     let usual = if input.name().to_ascii_lowercase().contains(".tsv") { b'\t' } else { b',' };
     let mut records = Records::new(stream.reader, options.delimiter.unwrap_or(usual));
     let mut record = Record::default();

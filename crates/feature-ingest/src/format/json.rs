@@ -6,11 +6,11 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use feature_core::{Features, ValueType};
-use serde_json::value::RawValue;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::lines::{InChunks, Rows, read_line};
 use super::Source;
+use super::lines::{InChunks, Rows, read_line};
 use crate::error::Result;
 use crate::input::{Count, Input, Stream};
 use crate::layout::{At, From, Layout};
@@ -69,7 +69,11 @@ impl Source for JsonSource {
                 types => types.iter().map(|t| t.name()).collect::<Vec<_>>().join(" or "),
             };
             let feature = Ok(some.first().copied().filter(|_| some.len() == 1));
-            SourceColumn { name, found, kind: Kind::Typed { feature, no_entity: None, time: TimeKind::Time, as_text: true } }
+            SourceColumn {
+                name,
+                found,
+                kind: Kind::Typed { feature, no_entity: None, time: TimeKind::Time, as_text: true },
+            }
         };
         types.into_iter().map(column).collect()
     }
@@ -157,7 +161,10 @@ impl JsonRows {
     fn row(&mut self, text: &[u8]) -> Row {
         let number = self.number;
         let excerpt = || {
-            String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)]).chars().take(EXCERPT).collect::<String>()
+            String::from_utf8_lossy(&text[..text.len().min(4 * EXCERPT)])
+                .chars()
+                .take(EXCERPT)
+                .collect::<String>()
         };
         let reject = |reason: String| Reject::new(number, reason).with_content(excerpt());
         if text.len() > MAX_RECORD_BYTES {
@@ -173,9 +180,8 @@ impl JsonRows {
         let find = |name: &str| members.0.iter().rev().find(|(own, _)| own == name).map(|(_, raw)| *raw);
         let mut wrong = Vec::new();
         let mut cells = Vec::with_capacity(members.0.len());
-        let constant = |name: &str| {
-            layout.features.iter().any(|f| &*f.name == name && matches!(f.from, From::Value(_)))
-        };
+        let constant =
+            |name: &str| layout.features.iter().any(|f| &*f.name == name && matches!(f.from, From::Value(_)));
         for (name, raw) in members.0.iter().filter(|(name, _)| mapping.is_feature(name) && !constant(name)) {
             match value(raw, mapping.declared(name), mapping) {
                 Ok(value) => cells.push((shared(names, name), value)),
@@ -187,8 +193,11 @@ impl JsonRows {
                 cells.push((Arc::clone(&feature.name), value.clone()));
             }
         }
-        let features =
-            if wrong.is_empty() { Ok(cells.into_iter().collect::<Features>()) } else { Err(wrong.join("; ")) };
+        let features = if wrong.is_empty() {
+            Ok(cells.into_iter().collect::<Features>())
+        } else {
+            Err(wrong.join("; "))
+        };
         let time = mapping.timestamp.as_ref().map(|name| match &layout.timestamp {
             Some(At::Constant(text)) => mapping.instant_of_text(text.as_deref()),
             _ => instant(find(name), mapping),
@@ -224,7 +233,9 @@ fn as_key(raw: &RawValue) -> Result<Option<Cow<'_, str>>, String> {
             Ok(Some(text))
         }
         Some(b'-' | b'0'..=b'9') if !text.contains(['.', 'e', 'E']) => Ok(Some(Cow::Borrowed(text))),
-        _ => Err(format!("it is neither text nor an integer: `{}`", text.chars().take(60).collect::<String>())),
+        _ => {
+            Err(format!("it is neither text nor an integer: `{}`", text.chars().take(60).collect::<String>()))
+        }
     }
 }
 
@@ -396,7 +407,8 @@ mod tests {
 
     fn texts(content: &'static str) -> Result<Vec<String>, String> {
         let stream = Stream::new(Box::new(content.as_bytes())).unwrap();
-        let mut texts = Texts { reader: stream.reader, count: stream.count, array: None, scan: Scan::default() };
+        let mut texts =
+            Texts { reader: stream.reader, count: stream.count, array: None, scan: Scan::default() };
         texts.begin().unwrap();
         let (mut all, mut text) = (Vec::new(), Vec::new());
         while texts.next(&mut text)? {

@@ -42,7 +42,11 @@ pub(crate) trait Source: Send {
 }
 
 /// Opens an input and reads its beginning; `None` when there is nothing in it.
-pub(crate) fn open(input: &Input, mapping: &Arc<Mapping>, options: &Reading) -> Result<Option<Box<dyn Source>>> {
+pub(crate) fn open(
+    input: &Input,
+    mapping: &Arc<Mapping>,
+    options: &Reading,
+) -> Result<Option<Box<dyn Source>>> {
     let mut stream = None;
     let format = input.format(|| {
         let mut opened = input.stream()?;

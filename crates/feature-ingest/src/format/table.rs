@@ -66,15 +66,18 @@ impl<B: Iterator<Item = Result<RecordBatch, ArrowError>>> TableRows<B> {
             });
             let features = self.named.features(features);
             let time = match (&mut times, &self.layout.timestamp) {
-                (Some(times), _) => Some(times.next().unwrap_or_else(|| Err("the column ends early".to_owned()))),
+                (Some(times), _) => {
+                    Some(times.next().unwrap_or_else(|| Err("the column ends early".to_owned())))
+                }
                 (None, Some(At::Constant(text))) => Some(mapping.instant_of_text(text.as_deref())),
                 (None, _) => None,
             };
-            let entity = key_columns.iter().zip(&self.layout.entity).map(|(column, from)| match (column, from) {
-                (Some(column), _) => key(column, at),
-                (None, At::Constant(text)) => Ok(text.as_deref().map(Into::into)),
-                (None, At::Column(_)) => Ok(None),
-            });
+            let entity =
+                key_columns.iter().zip(&self.layout.entity).map(|(column, from)| match (column, from) {
+                    (Some(column), _) => key(column, at),
+                    (None, At::Constant(text)) => Ok(text.as_deref().map(Into::into)),
+                    (None, At::Column(_)) => Ok(None),
+                });
             rows.push(mapping.row(self.done, entity, time, features));
         }
         Ok(rows)

@@ -65,7 +65,9 @@ fn time_kind(column: &DataType) -> TimeKind {
         | DataType::Date32
         | DataType::Date64
         | DataType::Timestamp(..) => TimeKind::Time,
-        other if other.is_integer() || other.is_floating() || decimal_scale(other).is_some() => TimeKind::Number,
+        other if other.is_integer() || other.is_floating() || decimal_scale(other).is_some() => {
+            TimeKind::Number
+        }
         _ => TimeKind::Never,
     }
 }
@@ -108,7 +110,11 @@ pub(super) fn value_type(column: &DataType, decimals: Decimals) -> Result<Option
             let DataType::Struct(members) = entries.data_type() else {
                 return Err("a map without entries cannot be a feature".to_owned());
             };
-            match members.iter().map(|m| value_type(m.data_type(), decimals)).collect::<Result<Vec<_>, _>>()?[..] {
+            match members
+                .iter()
+                .map(|m| value_type(m.data_type(), decimals))
+                .collect::<Result<Vec<_>, _>>()?[..]
+            {
                 [Some(ValueType::String), _] => ValueType::Map,
                 _ => return Err("a map whose keys are not text cannot be a feature".to_owned()),
             }
@@ -135,7 +141,9 @@ fn list_type(element: Option<ValueType>) -> Option<ValueType> {
 /// a 64-bit float rounded to 32 bits, text as a time, an integer as text.
 pub(super) fn fit(value: FeatureValue, wanted: ValueType, zone: &Timezone) -> Cell {
     value.widen(wanted).or_else(|value| match (value.value_type(), wanted) {
-        (Some(ValueType::Int32 | ValueType::Int64), ValueType::String) => Ok(value.to_json().to_string().into()),
+        (Some(ValueType::Int32 | ValueType::Int64), ValueType::String) => {
+            Ok(value.to_json().to_string().into())
+        }
         (Some(found), _) if fits(found, wanted) => {
             json_in(&value.to_json(), Some(wanted), zone).map_err(|e| e.message().to_owned())
         }

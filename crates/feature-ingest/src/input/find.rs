@@ -86,7 +86,8 @@ pub(super) fn is_passed_over(path: &Path) -> bool {
 
 /// The same of what a pattern has found, unless the pattern itself names it so.
 pub(super) fn is_note(found: &Path, pattern: &str) -> bool {
-    let parts: Vec<_> = Path::new(pattern).components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let parts: Vec<_> =
+        Path::new(pattern).components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let literal = parts.iter().take_while(|part| !part.contains(['*', '?', '['])).count();
     let named = |start: char| parts[literal..].iter().any(|part| part.starts_with(start));
     found.components().skip(literal).any(|part| {
@@ -98,7 +99,8 @@ pub(super) fn is_note(found: &Path, pattern: &str) -> bool {
 /// What a file is, by its name.
 pub(super) fn of_name(name: &str) -> Option<Format> {
     let name = name.to_ascii_lowercase();
-    let plain = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    let plain =
+        [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     match plain.rsplit_once('.')?.1 {
         "parquet" | "pq" => Some(Format::Parquet),
         "arrow" | "arrows" | "feather" | "ipc" => Some(Format::Arrow),
@@ -153,10 +155,10 @@ mod tests {
     fn folders_give_columns() {
         let of = |path: &str| partitions(path.split('/'));
         let pair = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
-        assert_eq!(of("data/country=US/day=2024-01-01/part-0.parquet"), [
-            pair("country", "US"),
-            pair("day", "2024-01-01")
-        ]);
+        assert_eq!(
+            of("data/country=US/day=2024-01-01/part-0.parquet"),
+            [pair("country", "US"), pair("day", "2024-01-01")]
+        );
         assert_eq!(of("x/city=S%C3%A3o%20Paulo/p"), [pair("city", "São Paulo")]);
         assert_eq!(of("x/city=__HIVE_DEFAULT_PARTITION__/p"), [("city".to_owned(), None)]);
         assert_eq!(of("x/a=b.csv"), []);

@@ -100,9 +100,8 @@ impl Input {
             file.seek(SeekFrom::Start(0))?;
             Ok(file)
         };
-        spooled().map_err(|e| {
-            IngestError::Input(format!("cannot copy {} into a temporary file: {e}", self.name))
-        })
+        spooled()
+            .map_err(|e| IngestError::Input(format!("cannot copy {} into a temporary file: {e}", self.name)))
     }
 
     /// The parts of an object that is a Parquet file, if its store hands them out.

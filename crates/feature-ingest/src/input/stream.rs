@@ -74,7 +74,11 @@ impl Stream {
             }
         };
         let reader: Box<dyn Read + Send> = Box::new(whole_start(reader)?);
-        Ok(Self { reader: BufReader::with_capacity(BUFFER, reader), count, compressed: compression.is_some() })
+        Ok(Self {
+            reader: BufReader::with_capacity(BUFFER, reader),
+            count,
+            compressed: compression.is_some(),
+        })
     }
 
     /// Whether the input is compressed.

@@ -170,7 +170,7 @@ impl Named {
             match cell {
                 Ok(value) => values.push(value),
                 Err(why) => {
-                    wrong.push(format!("feature `{}`: {why}", self.names.get(at).unwrap_or_default()))
+                    wrong.push(format!("feature `{}`: {why}", self.names.get(at).unwrap_or_default()));
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Values as files have them: the right value, or a refusal that says what to do, in every format.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests may panic as the tests do")]
+
 mod common;
 
 use std::sync::Arc;

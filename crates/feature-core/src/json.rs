@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::error::{Error, Result};
@@ -43,6 +44,48 @@ impl FeatureValue {
         }
     }
 
+    /// Appends the JSON of [`to_json`](Self::to_json) to a text, without building it.
+    ///
+    /// ```
+    /// use feature_core::FeatureValue;
+    /// let mut text = Vec::new();
+    /// FeatureValue::from(vec![0.1f32, f32::INFINITY]).write_json(&mut text);
+    /// assert_eq!(text, br#"[0.1,"Infinity"]"#);
+    /// ```
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Null => out.extend_from_slice(b"null"),
+            Self::Bool(v) => write(out, v),
+            Self::Int32(v) => write(out, v),
+            Self::Int64(v) => write(out, v),
+            Self::Float32(v) => write_float(out, v, f64::from(*v)),
+            Self::Float64(v) => write_float(out, v, *v),
+            Self::String(v) => write(out, v),
+            Self::Bytes(v) => write_bytes(out, v),
+            Self::Timestamp(v) => write(out, v),
+            Self::BoolList(v) => write_list(out, v, write),
+            Self::Int32List(v) => write_list(out, v, write),
+            Self::Int64List(v) => write_list(out, v, write),
+            Self::Float32List(v) => write_list(out, v, |out, v| write_float(out, v, f64::from(*v))),
+            Self::Float64List(v) => write_list(out, v, |out, v| write_float(out, v, *v)),
+            Self::StringList(v) => write_list(out, v, write),
+            Self::BytesList(v) => write_list(out, v, |out, v| write_bytes(out, v)),
+            Self::TimestampList(v) => write_list(out, v, write),
+            Self::Map(v) => {
+                out.push(b'{');
+                for (at, (name, value)) in v.iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    write(out, name);
+                    out.push(b':');
+                    value.write_json(out);
+                }
+                out.push(b'}');
+            }
+        }
+    }
+
     /// The value that a JSON text means: as one of `wanted`'s type where that is known, otherwise as its
     /// natural type: an integer is `int64`, another number `float64`, an object a `map`, an array a list
     /// of its elements' one type. `null` is the explicit null of every type.
@@ -60,6 +103,31 @@ impl FeatureValue {
             (_, None) => natural(json),
         }
     }
+}
+
+/// Nothing keeps a number or a text from being written into memory.
+fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let written = serde_json::to_writer(out, value);
+    debug_assert!(written.is_ok());
+}
+
+fn write_float<T: Serialize>(out: &mut Vec<u8>, own: &T, value: f64) {
+    if value.is_finite() { write(out, own) } else { write(out, &float64(value)) }
+}
+
+fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write(out, &BASE64.encode(bytes));
+}
+
+fn write_list<T>(out: &mut Vec<u8>, list: &[T], mut element: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (at, value) in list.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        element(out, value);
+    }
+    out.push(b']');
 }
 
 fn float64(v: f64) -> Value {
@@ -231,7 +299,10 @@ mod tests {
         fn every_value_reads_back_through_text(value in values()) {
             let text = value.to_json().to_string();
             let json: Value = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(FeatureValue::from_json(&json, value.value_type()).unwrap(), value);
+            prop_assert_eq!(FeatureValue::from_json(&json, value.value_type()).unwrap(), value.clone());
+            let mut written = Vec::new();
+            value.write_json(&mut written);
+            prop_assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), json);
         }
     }
 

@@ -32,7 +32,7 @@ use crate::store::{Decision, Destination, RouteRule, TenantRule};
 use crate::wrappers::CacheSettings;
 use node::{MAX_BYTES, Position};
 use problem::Sink;
-use reader::{Field, Section};
+pub use reader::{Field, Section};
 
 /// The language of a settings file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,10 @@ impl Settings {
     }
 }
 
+/// Sections of the file that are about what is built on the store. Whoever builds it reads them, see
+/// [`SettingsReader::read_with`]; to everyone else they are no mistake.
+const OF_OTHERS: [&str; 1] = ["server"];
+
 /// Reads settings. Environment and URLs are given to it, since this crate knows no backend and a test no
 /// environment.
 pub struct SettingsReader<'a> {
@@ -148,14 +152,29 @@ impl<'a> SettingsReader<'a> {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn read(&self, text: &str) -> Result<Settings, Problems> {
+        self.read_with(text, |_| Some(())).map(|(settings, ())| settings)
+    }
+
+    /// The settings that a text describes, and what `others` reads of the file beside them: it takes its
+    /// sections from the root, and says what is wrong with them in the same way.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn read_with<T>(
+        &self,
+        text: &str,
+        others: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Result<(Settings, T), Problems> {
         let sink = Sink::default();
-        let settings = self.tree(text, &sink).and_then(|root| {
-            let section = Field::root(&root, &sink).section()?;
-            self.settings(section)
+        let read = self.tree(text, &sink).and_then(|root| {
+            let mut section = Field::root(&root, &sink).section()?;
+            let others = others(&mut section);
+            OF_OTHERS.iter().for_each(|name| drop(section.take(name)));
+            Some((self.settings(section)?, others?))
         });
         let problems = sink.into_problems();
-        match settings {
-            Some(settings) if problems.is_empty() => Ok(settings),
+        match read {
+            Some(read) if problems.is_empty() => Ok(read),
             _ => Err(Problems(problems)),
         }
     }

@@ -12,7 +12,7 @@ use super::problem::Sink;
 
 /// A value with its path. What cannot be read is a problem, and `None`.
 #[derive(Clone, Debug)]
-pub(super) struct Field<'a> {
+pub struct Field<'a> {
     path: String,
     node: &'a Node,
     sink: &'a Sink,
@@ -23,7 +23,8 @@ impl<'a> Field<'a> {
         Self { path: String::new(), node, sink }
     }
 
-    pub(super) fn line(&self) -> usize {
+    /// The line that it stands in, from 1.
+    pub fn line(&self) -> usize {
         self.node.at.line
     }
 
@@ -33,7 +34,7 @@ impl<'a> Field<'a> {
     }
 
     /// Says that something is wrong with it.
-    pub(super) fn fail(&self, message: impl Into<String>) {
+    pub fn fail(&self, message: impl Into<String>) {
         self.sink.add(self.path.as_str(), self.node.at, message);
     }
 
@@ -43,7 +44,7 @@ impl<'a> Field<'a> {
     }
 
     /// Says that there is no such thing, and what there is.
-    pub(super) fn unknown(&self, what: &str, name: &str, known: &[&str]) {
+    pub fn unknown(&self, what: &str, name: &str, known: &[&str]) {
         let hidden = matches!(self.node.value, Value::Concealed(_)) || !may_be_shown(name);
         self.fail(match hidden {
             false => format!("there is no {what} `{}`; {}", name.escape_debug(), hint(name, known)),
@@ -59,7 +60,8 @@ impl<'a> Field<'a> {
         None
     }
 
-    pub(super) fn text(&self) -> Option<&'a str> {
+    /// A text.
+    pub fn text(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) | Value::Concealed(text) => Some(text),
             Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {
@@ -70,13 +72,13 @@ impl<'a> Field<'a> {
     }
 
     /// A text that is not empty.
-    pub(super) fn name(&self) -> Option<&'a str> {
+    pub fn name(&self) -> Option<&'a str> {
         let text = self.text()?;
         if text.is_empty() { self.unexpected("a name") } else { Some(text) }
     }
 
     /// A text that something else can read, whose error may show it.
-    pub(super) fn parsed<T: FromStr<Err = Error>>(&self, expected: &str) -> Option<T> {
+    pub fn parsed<T: FromStr<Err = Error>>(&self, expected: &str) -> Option<T> {
         match (self.text()?.parse(), &self.node.value) {
             (Ok(value), _) => Some(value),
             (Err(error), Value::Text(text)) if may_be_shown(text) => {
@@ -87,7 +89,8 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn bool(&self) -> Option<bool> {
+    /// True or false.
+    pub fn bool(&self) -> Option<bool> {
         match &self.node.value {
             Value::Bool(value) => Some(*value),
             Value::Concealed(text) if text == "true" || text == "false" => Some(text == "true"),
@@ -96,7 +99,7 @@ impl<'a> Field<'a> {
     }
 
     /// A whole number within a range.
-    pub(super) fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    pub fn whole(&self, range: RangeInclusive<u64>) -> Option<u64> {
         let number = match &self.node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
             Value::Concealed(text) => text.parse().ok(),
@@ -112,12 +115,12 @@ impl<'a> Field<'a> {
     }
 
     /// The same, as a type that has room for the range.
-    pub(super) fn count<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
+    pub fn count<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
         self.whole(range)?.try_into().ok()
     }
 
     /// A number within a range, whole or not.
-    pub(super) fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+    pub fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
         let number = match &self.node.value {
             Value::Integer(number) => Some(*number as f64),
             Value::Float(number) => Some(*number),
@@ -135,7 +138,7 @@ impl<'a> Field<'a> {
     }
 
     /// A duration with its unit.
-    pub(super) fn duration(&self) -> Option<Duration> {
+    pub fn duration(&self) -> Option<Duration> {
         let parsed = match &self.node.value {
             Value::Text(text) | Value::Concealed(text) => parse_duration(text).ok(),
             _ => None,
@@ -146,7 +149,7 @@ impl<'a> Field<'a> {
     }
 
     /// A duration within a range.
-    pub(super) fn duration_within(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+    pub fn duration_within(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
         let duration = self.duration()?;
         if range.contains(&duration) {
             return Some(duration);
@@ -164,12 +167,12 @@ impl<'a> Field<'a> {
     }
 
     /// A duration that is not zero.
-    pub(super) fn duration_above_zero(&self) -> Option<Duration> {
+    pub fn duration_above_zero(&self) -> Option<Duration> {
         self.duration_within(Duration::from_micros(1)..=Duration::MAX)
     }
 
     /// A duration, or a whole number of seconds: as the declaration of a feature view has it.
-    pub(super) fn seconds_or_duration(&self) -> Option<Duration> {
+    pub fn seconds_or_duration(&self) -> Option<Duration> {
         match &self.node.value {
             Value::Integer(_) => self.whole(0..=u64::MAX).map(Duration::from_secs),
             _ => self.duration(),
@@ -177,7 +180,7 @@ impl<'a> Field<'a> {
     }
 
     /// A size in bytes that is not zero: a whole number, with or without a unit.
-    pub(super) fn bytes_above_zero(&self) -> Option<u64> {
+    pub fn bytes_above_zero(&self) -> Option<u64> {
         let size = match &self.node.value {
             Value::Integer(number) => u64::try_from(*number).ok(),
             Value::Text(text) | Value::Concealed(text) => parse_bytes(text),
@@ -192,20 +195,20 @@ impl<'a> Field<'a> {
     }
 
     /// A map with known keys.
-    pub(super) fn section(&self) -> Option<Section<'a>> {
+    pub fn section(&self) -> Option<Section<'a>> {
         let Value::Map(entries) = &self.node.value else { return self.unexpected("a map") };
         let left = self.members(entries);
         Some(Section { field: self.clone(), left, known: Vec::new() })
     }
 
     /// A map whose keys are names of the user.
-    pub(super) fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
+    pub fn entries(&self) -> Option<Vec<(&'a str, Field<'a>)>> {
         let Value::Map(entries) = &self.node.value else { return self.unexpected("a map") };
         Some(self.members(entries).into_iter().map(|(key, _, field)| (key, field)).collect())
     }
 
     /// A list.
-    pub(super) fn items(&self) -> Vec<Field<'a>> {
+    pub fn items(&self) -> Vec<Field<'a>> {
         let Value::List(items) = &self.node.value else {
             self.unexpected::<()>("a list");
             return Vec::new();
@@ -215,14 +218,15 @@ impl<'a> Field<'a> {
     }
 
     /// Its text, if it is one; anything else is not a mistake.
-    pub(super) fn text_if_any(&self) -> Option<&'a str> {
+    pub fn text_if_any(&self) -> Option<&'a str> {
         match &self.node.value {
             Value::Text(text) | Value::Concealed(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn is_text(&self) -> bool {
+    /// Whether it is a text.
+    pub fn is_text(&self) -> bool {
         // A text that could not be read is one, too.
         self.text_if_any().is_some() || self.node.value == Value::Unreadable
     }
@@ -253,7 +257,7 @@ impl<'a> Field<'a> {
 
 /// A map with known keys, taken one by one; what is left at the end is a mistake.
 #[derive(Debug)]
-pub(super) struct Section<'a> {
+pub struct Section<'a> {
     field: Field<'a>,
     left: Vec<(&'a str, Position, Field<'a>)>,
     known: Vec<&'static str>,
@@ -261,19 +265,19 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The section as a value, for what is wrong with all of it.
-    pub(super) fn field(&self) -> &Field<'a> {
+    pub fn field(&self) -> &Field<'a> {
         &self.field
     }
 
     /// Takes a value, if it is there.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Field<'a>> {
+    pub fn take(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);
         let at = self.left.iter().position(|(own, ..)| *own == key)?;
         Some(self.left.remove(at).2)
     }
 
     /// Takes a value that must be there.
-    pub(super) fn need(&mut self, key: &'static str) -> Option<Field<'a>> {
+    pub fn need(&mut self, key: &'static str) -> Option<Field<'a>> {
         let taken = self.take(key);
         if taken.is_none() {
             self.field.sink.add(member_path(&self.field.path, key), self.field.node.at, "it is missing");
@@ -282,19 +286,14 @@ impl<'a> Section<'a> {
     }
 
     /// Takes a value into a place that has a default.
-    pub(super) fn set<T>(
-        &mut self,
-        key: &'static str,
-        place: &mut T,
-        read: impl FnOnce(Field<'a>) -> Option<T>,
-    ) {
+    pub fn set<T>(&mut self, key: &'static str, place: &mut T, read: impl FnOnce(Field<'a>) -> Option<T>) {
         if let Some(value) = self.take(key).and_then(read) {
             *place = value;
         }
     }
 
     /// Says which keys are not known.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         for (key, at, field) in &self.left {
             let hint = hint(key, &self.known);
             field.sink.add(field.path.as_str(), *at, format!("unknown key; {hint}"));

@@ -1,0 +1,272 @@
+//! What is around every request: who asks, whether they may, how much there may be, until when, and what is
+//! noted of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use feature_core::{Error, ErrorKind, parse_duration};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Version};
+use tokio::time::Instant;
+
+use super::body::{Answer, Held, take_in};
+use super::{Access, Endpoint, Reply, Request, kind_of};
+use crate::auth::{Credentials, Principal};
+use crate::calls::{Call, Cause, Refusal, Reservation};
+use crate::listen::Peer;
+use crate::live::{Live, State as Server};
+use crate::observe::Turned;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// What is known of a request beside what it asks.
+pub(crate) struct Context {
+    began: Instant,
+    request_id: HeaderValue,
+    trace: Option<String>,
+    pub(crate) path: String,
+    method: hyper::Method,
+    version: Version,
+    peer: Option<Peer>,
+    principal: Option<Arc<Principal>>,
+    received: usize,
+}
+
+impl Context {
+    fn new(parts: &Parts) -> Self {
+        let own = parts.headers.get(REQUEST_ID).filter(|id| is_plain(id.as_bytes()));
+        Self {
+            began: Instant::now(),
+            request_id: own.cloned().unwrap_or_else(new_id),
+            trace: trace_of(&parts.headers),
+            path: parts.uri.path().to_owned(),
+            method: parts.method.clone(),
+            version: parts.version,
+            peer: parts.extensions.get::<Peer>().cloned(),
+            principal: None,
+            received: 0,
+        }
+    }
+
+    /// The request's id, which every answer carries.
+    pub(crate) fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+}
+
+/// An id that a client may give: it goes into logs as it is.
+fn is_plain(id: &[u8]) -> bool {
+    (1..=64).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(b))
+}
+
+fn new_id() -> HeaderValue {
+    let id = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// The trace that the request is a part of, by the standard of the W3C.
+fn trace_of(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(TRACE_PARENT)?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_one = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16);
+    (is_one && trace.bytes().any(|b| b != b'0')).then(|| trace.to_owned())
+}
+
+/// Answers requests for an endpoint whose type is what the path says.
+pub(crate) async fn endpoint<E: Endpoint + serde::de::DeserializeOwned>(
+    State(server): State<Arc<Server>>,
+    path: Result<Path<E>, PathRejection>,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    let endpoint = path.map(|Path(endpoint)| endpoint).map_err(|rejection| {
+        Refusal::new(
+            Cause::UnknownPath,
+            Error::invalid_argument(format!("the address is not right: {rejection}")),
+        )
+    });
+    run(server, endpoint, request).await
+}
+
+/// Answers a request.
+pub(crate) async fn run<E: Endpoint>(
+    server: Arc<Server>,
+    endpoint: Result<E, Refusal>,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    let (parts, body) = request.into_parts();
+    let mut context = Context::new(&parts);
+    let active = context.peer.as_ref().map(|peer| peer.pulse.request());
+    let live = server.live();
+    let memory = server.memory.reserve();
+    let outcome = answer(&server, &live, &mut context, endpoint, parts, body, memory).await;
+    let (reply, refusal, memory) = match outcome {
+        Ok((reply, memory)) => (reply, None, memory),
+        Err(refusal) => (E::refuse(&refusal, &context), Some(refusal), server.memory.reserve()),
+    };
+    note::<E>(&server, &live, &context, &reply, refusal.as_ref());
+    let mut response = respond(reply, &context, Held { active, _memory: memory });
+    if server.is_stopping() && context.version < Version::HTTP_2 {
+        // The client shall not ask once more over this connection.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn answer<E: Endpoint>(
+    server: &Server,
+    live: &Arc<Live>,
+    context: &mut Context,
+    endpoint: Result<E, Refusal>,
+    parts: Parts,
+    body: axum::body::Body,
+    memory: Reservation,
+) -> Result<(Reply, Reservation), Refusal> {
+    if !E::OPEN {
+        let principal = authenticate(server, live, context, &parts.headers).await?;
+        context.principal = Some(principal);
+    }
+    let endpoint = endpoint?;
+    let longest = live.settings.timeouts.request;
+    let timeout = timeout_of(&parts.headers)?.unwrap_or(live.deadline).min(longest);
+    let principal = context.principal.clone().unwrap_or_else(|| Arc::new(Principal::nobody()));
+    let mut call = Call { live: Arc::clone(live), principal, deadline: context.began + timeout, memory };
+    if let Access::Tenant(tenant, right) = endpoint.access(&call)? {
+        call.on(&tenant, right)?;
+    }
+    let Some(_working) = server.in_flight.take(1) else {
+        return Err(Refusal::busy("the server works on as many requests as it may (limits.in_flight)"));
+    };
+    let body =
+        take_in(&parts.headers, body, &live.settings, context.began + longest, &mut call.memory).await?;
+    context.received = body.len();
+    let request = Request { headers: parts.headers, query: parts.uri.query().map(str::to_owned), body };
+    let reply = endpoint.handle(&mut call, request).await?;
+    let limits = &live.settings.limits;
+    crate::calls::limit_of("the answer", reply.content.len(), limits.response, "bytes (limits.response)")?;
+    call.memory.resize(reply.content.len())?;
+    Ok((reply, call.memory))
+}
+
+/// Who asks. Whoever is not let in waits for the answer, each time longer.
+async fn authenticate(
+    server: &Server,
+    live: &Live,
+    context: &Context,
+    headers: &HeaderMap,
+) -> Result<Arc<Principal>, Refusal> {
+    let certificate = context.peer.as_ref().map(|peer| &*peer.certificate).unwrap_or_default();
+    let credentials = Credentials { token: token_of(headers), certificate };
+    let shown = credentials.token.is_some();
+    match live.authenticator.authenticate(credentials) {
+        Ok(principal) => Ok(Arc::clone(principal)),
+        Err(stranger) => {
+            server.metrics.turned_away(Turned::Unauthenticated);
+            if let Some(peer) = context.peer.as_ref().filter(|_| shown) {
+                let delay = server.throttle.failed(peer.address.ip(), context.began);
+                tokio::time::sleep(delay).await;
+            }
+            let message = match shown {
+                false => "credentials are missing: send `authorization: Bearer <key>`",
+                true => stranger.reason(),
+            };
+            Err(Error::new(ErrorKind::Unauthenticated, message).into())
+        }
+    }
+}
+
+fn token_of(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).map(|value| {
+        let text = value.to_str().unwrap_or_default();
+        match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            // Something else is shown, which no settings know.
+            _ => "",
+        }
+    });
+    bearer.or_else(|| headers.get(API_KEY).map(|key| key.to_str().unwrap_or_default()))
+}
+
+fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let timeout = parse_duration(text).ok().filter(|timeout| !timeout.is_zero());
+    timeout.map(Some).ok_or_else(|| {
+        Refusal::invalid("the header `x-request-timeout` is not a duration above zero, such as 20ms")
+    })
+}
+
+fn respond(reply: Reply, context: &Context, held: Held) -> axum::response::Response {
+    let Reply { status, media_type, headers, content } = reply;
+    let mut response = axum::response::Response::new(Answer::body(content, held));
+    *response.status_mut() = status;
+    let own = response.headers_mut();
+    if let Some(media_type) = media_type {
+        own.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    }
+    for (name, value) in headers {
+        let value = match value {
+            Cow::Borrowed(text) => HeaderValue::from_static(text),
+            Cow::Owned(text) => match HeaderValue::from_str(&text) {
+                Ok(value) => value,
+                Err(_) => continue,
+            },
+        };
+        own.insert(HeaderName::from_static(name), value);
+    }
+    own.insert(REQUEST_ID, context.request_id.clone());
+    response
+}
+
+/// Counts the request, and writes a line about one that was slow or failed.
+fn note<E: Endpoint>(
+    server: &Server,
+    live: &Live,
+    context: &Context,
+    reply: &Reply,
+    refusal: Option<&Refusal>,
+) {
+    let took = context.began.elapsed();
+    let status = reply.status.as_u16();
+    server.metrics.answered(E::ROUTE, status, took, context.received, reply.content.len());
+    if let Some(refusal) = refusal {
+        match (refusal.cause(), refusal.error().kind()) {
+            (Cause::Busy, _) => server.metrics.turned_away(Turned::Busy),
+            (_, ErrorKind::LimitExceeded) => server.metrics.turned_away(Turned::TooLarge),
+            (_, ErrorKind::PermissionDenied) => server.metrics.turned_away(Turned::Denied),
+            _ => {}
+        }
+    }
+    let failed = refusal.is_some() || status == 207;
+    if !failed && took < live.settings.timeouts.slow {
+        return;
+    }
+    // What a client has sent may be personal; what a store says is for the operator.
+    let error = refusal.filter(|_| status >= 500).map(|refusal| refusal.error().message().to_owned());
+    tracing::warn!(
+        target: "feature_server::request",
+        request_id = context.request_id(),
+        trace_id = context.trace.as_deref(),
+        route = E::ROUTE.name(),
+        method = context.method.as_str(),
+        path = &*crate::calls::shown(&context.path),
+        status,
+        kind = refusal.map(kind_of),
+        error,
+        in_doubt = refusal.map(|refusal| refusal.error().in_doubt()),
+        principal = context.principal.as_ref().map(|principal| principal.name()),
+        peer = context.peer.as_ref().map(|peer| peer.address.to_string()),
+        received = context.received,
+        sent = reply.content.len(),
+        took_ms = took.as_secs_f64() * 1e3,
+        "request"
+    );
+}

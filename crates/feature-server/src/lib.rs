@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod auth;
+mod calls;
+mod feast;
+mod http;
+mod listen;
+mod live;
+mod metrics;
+mod observe;
+mod server;
+pub mod settings;
+
+pub use auth::{KeyHash, NewKey, Right, Rights, new_key};
+pub use metrics::install_metrics;
+pub use server::{Server, ServerHandle, Serving};

@@ -1,0 +1,76 @@
+//! The state of the server that a reload replaces as a whole, and what stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use store_unified::UnifiedFeatureStore;
+use tokio::sync::watch;
+
+use crate::auth::{Authenticator, Throttle};
+use crate::calls::Budget;
+use crate::observe::ServerMetrics;
+use crate::settings::ServerSettings;
+
+/// What a reload replaces. A request works with the one that was there when it came.
+pub(crate) struct Live {
+    pub(crate) store: UnifiedFeatureStore,
+    /// How long a call may take that does not say.
+    pub(crate) deadline: Duration,
+    /// How long a write may take, whatever it says: a migration waits no longer for one.
+    pub(crate) longest_write: Duration,
+    pub(crate) settings: ServerSettings,
+    pub(crate) authenticator: Authenticator,
+}
+
+/// What all connections and requests share.
+pub(crate) struct State {
+    live: ArcSwap<Live>,
+    pub(crate) throttle: Throttle,
+    /// Bytes of requests and answers.
+    pub(crate) memory: Budget,
+    /// Requests that are worked on.
+    pub(crate) in_flight: Budget,
+    pub(crate) metrics: ServerMetrics,
+    stopping: watch::Sender<bool>,
+}
+
+impl State {
+    pub(crate) fn new(live: Live) -> Self {
+        let limits = live.settings.limits;
+        Self {
+            memory: Budget::new(limits.memory),
+            in_flight: Budget::new(limits.in_flight),
+            live: ArcSwap::from_pointee(live),
+            throttle: Throttle::default(),
+            metrics: ServerMetrics::new(),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// What holds now.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// From now on this holds.
+    pub(crate) fn replace(&self, live: Live) {
+        self.memory.set_limit(live.settings.limits.memory);
+        self.in_flight.set_limit(live.settings.limits.in_flight);
+        self.live.store(Arc::new(live));
+    }
+
+    /// Whether the server is about to stop: it is not ready, and takes no new connections.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Tells whether it is about to stop, and when that changes.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+}

@@ -1,5 +1,6 @@
 //! Every exchange with Feast that was recorded is replayed. Where this server differs from Feast, `DIFFERENT` has
 //! what it answers, and `docs/feast.md` the reason.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "every function here is a test's")]
 
 mod common;
 

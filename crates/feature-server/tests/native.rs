@@ -1,4 +1,5 @@
 //! The native interface with JSON.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "every function here is a test's")]
 
 mod common;
 

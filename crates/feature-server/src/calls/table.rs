@@ -89,7 +89,7 @@ impl Table {
     }
 
     /// The views some of whose rows a fallback store has served, with the numbers of those rows.
-    pub(crate) fn from_fallback(&self) -> impl Iterator<Item = (&str, &[usize])> {
+    pub(crate) fn fallback_rows(&self) -> impl Iterator<Item = (&str, &[usize])> {
         let declared = match self {
             Self::Declared(table) => Some(table.from_fallback()),
             Self::Found(_) => None,

@@ -48,7 +48,7 @@ pub(super) fn answer(answer: &Answer<'_>) -> Vec<u8> {
     }
     out.extend_from_slice(b"],\"metadata\":{\"feature_names\":");
     let names = answer.entities.iter().map(|(name, _)| name).chain(answer.names);
-    list(&mut out, names, |out, name| put(out, name));
+    list(&mut out, names, put);
     if let Some(views) = answer.view_metadata {
         out.extend_from_slice(b",\"feature_view_metadata\":");
         list(&mut out, views, |out, view| {

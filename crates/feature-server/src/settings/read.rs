@@ -144,8 +144,8 @@ fn timeouts(field: &Field<'_>) -> Option<Timeouts> {
 
 fn feast(field: &Field<'_>) -> Option<FeastSettings> {
     let mut section = field.section()?;
-    let mut feast = FeastSettings::default();
-    feast.tenant = section.take("tenant").and_then(|field| field.name().map(str::to_owned));
+    let tenant = section.take("tenant").and_then(|field| field.name().map(str::to_owned));
+    let mut feast = FeastSettings { tenant, ..FeastSettings::default() };
     section.set("project", &mut feast.project, |field| field.name().map(str::to_owned));
     let push_sources = section.take("push_sources");
     let join_keys = section.take("join_keys");

@@ -69,7 +69,7 @@ pub(crate) fn table(table: &Table, options: ReadOptions) -> Vec<u8> {
             put(out, &object);
         });
     }
-    let mut fallback = table.from_fallback().peekable();
+    let mut fallback = table.fallback_rows().peekable();
     if fallback.peek().is_some() {
         out.extend_from_slice(b",\"from_fallback\":");
         list(&mut out, fallback, |out, (view, rows)| {

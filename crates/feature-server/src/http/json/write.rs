@@ -100,7 +100,8 @@ impl<'de> Visitor<'de> for WriteSeed<'_> {
                 Ok(rows.into_iter().map(|row: Row| row.write(defaults)).collect())
             }
             (None, Some(entities), Some(columns)) => {
-                table(entities, columns, times, defaults).map_err(|error| A::Error::custom(error.message()))
+                table(entities, columns, times.as_deref(), defaults)
+                    .map_err(|error| A::Error::custom(error.message()))
             }
             _ => Err(A::Error::custom(
                 "expected either `rows`, or `entities` and `features` (and `event_times`) in columns",
@@ -115,7 +116,7 @@ const WRITE: [&str; 7] = ["rows", "entities", "features", "event_times", "event_
 fn table(
     entities: Vec<EntityKey>,
     columns: Vec<(String, Vec<Result<FeatureValue, Error>>)>,
-    times: Option<Vec<Option<Timestamp>>>,
+    times: Option<&[Option<Timestamp>]>,
     defaults: Defaults,
 ) -> Result<WriteRows, Error> {
     let rows = entities.len();
@@ -127,14 +128,14 @@ fn table(
     if let Some((name, values)) = columns.iter().find(|(_, values)| values.len() != rows) {
         return Err(ragged(&format!("the feature `{}`", crate::calls::shown(name)), values.len()));
     }
-    if let Some(times) = times.as_ref().filter(|times| times.len() != rows) {
+    if let Some(times) = times.filter(|times| times.len() != rows) {
         return Err(ragged("`event_times`", times.len()));
     }
     let mut columns: Vec<_> = columns.into_iter().map(|(name, values)| (name, values.into_iter())).collect();
     let row = |(number, entity): (usize, EntityKey)| {
         let values = columns.iter_mut().filter_map(|(name, values)| Some((name.as_str(), values.next()?)));
         let features = features(values);
-        let event_time = times.as_ref().and_then(|times| times[number]);
+        let event_time = times.and_then(|times| times[number]);
         Row { entity, features, own: Defaults { event_time, ..Defaults::default() } }.write(defaults)
     };
     Ok(entities.into_iter().enumerate().map(row).collect())
@@ -150,7 +151,7 @@ fn features<N: AsRef<str>>(
         match value {
             Ok(value) => all.push((name, value)),
             Err(error) => {
-                problems.push(format!("`{}`: {}", crate::calls::shown(name.as_ref()), error.message()))
+                problems.push(format!("`{}`: {}", crate::calls::shown(name.as_ref()), error.message()));
             }
         }
     }

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use crate::process::{Result, cargo, run as run_program};
 
 /// Name, package and target of each benchmark.
-const KNOWN: [(&str, &str, &str); 6] = [
+const KNOWN: [(&str, &str, &str); 7] = [
     ("aerospike", "store-aerospike", "throughput"),
     ("codec", "store-testkit", "codec"),
     ("embedded", "store-embedded", "throughput"),
     ("ingest", "feature-cli", "ingest"),
     ("redis", "store-redis", "throughput"),
+    ("server", "feature-server", "throughput"),
     ("unified", "fstore-tests", "unified"),
 ];
 

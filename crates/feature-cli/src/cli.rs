@@ -102,6 +102,11 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Give unused space of an embedded store's file back.
     Compact,
+    /// Serve features over HTTP, until it is told to stop.
+    Serve(ServeArgs),
+    /// Make keys for clients of the server.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Write a shell's completions to standard output.
     Completions {
         /// The shell.
@@ -358,6 +363,30 @@ fn assignment(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected name=value".to_owned()),
     }
+}
+
+/// What `serve` is told beside the store or settings file.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Feature views and services (YAML or JSON), where there is no settings file; by default those that the
+    /// store has in itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) views: Option<PathBuf>,
+
+    /// Where to listen, instead of what the settings say, such as 127.0.0.1:6566.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+
+    /// Where to show metrics and health, instead of what the settings say.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<std::net::SocketAddr>,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key, and show it with its hash for the settings. Neither is kept.
+    New,
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ mod listen;
 mod live;
 mod metrics;
 mod observe;
+mod opener;
 mod server;
 pub mod settings;
 
 pub use auth::{KeyHash, NewKey, Right, Rights, new_key};
 pub use metrics::install_metrics;
+pub use opener::Opener;
 pub use server::{Server, ServerHandle, Serving};

@@ -7,6 +7,7 @@ mod get;
 mod ingest;
 mod migrate;
 mod scan;
+mod serve;
 mod service;
 mod write;
 
@@ -21,7 +22,7 @@ use feature_core::{EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, Syst
 use feature_store::unified::Registry;
 use feature_store::{Catalog, Connector, UnifiedFeatureStore};
 
-use crate::cli::{Cli, Command, StoreCommand, Target};
+use crate::cli::{Cli, Command, KeyCommand, StoreCommand, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::{demo, settings};
@@ -47,6 +48,8 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
             Target::Store(url) => admin::compact(url, &mut output).await,
             Target::Settings(_) => Err(Failure::Usage("say which store to compact: --store URL".to_owned())),
         },
+        Command::Serve(args) => serve::run(&target, &args).await,
+        Command::Key(KeyCommand::New) => serve::new_key(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "fstore", &mut script);

@@ -1,5 +1,6 @@
 //! HTTP: what is around every request, and the native interface.
 
+pub(crate) mod arrow;
 mod body;
 mod envelope;
 pub(crate) mod json;

@@ -1,10 +1,11 @@
 //! Reads.
 
+use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::json::{self, Bounds, ReadBody, ReadOptions, ReadSeed};
 use super::media::{self, Media};
-use super::{Access, Endpoint, Reply, Request};
+use super::{Access, Endpoint, Reply, Request, arrow};
 use crate::auth::Right;
 use crate::calls::{Call, ReadRequest, Refusal, Table, Wanted};
 use crate::observe::Route;
@@ -75,6 +76,6 @@ fn entities(body: ReadBody) -> Result<Vec<feature_core::EntityKey>, Refusal> {
 fn reply(table: &Table, options: ReadOptions, answer: Media) -> Result<Reply, Refusal> {
     match answer {
         Media::Json => Ok(Reply::json(json::encode::table(table, options))),
-        Media::Arrow => Err(Refusal::invalid("not yet")),
+        Media::Arrow => Ok(Reply::new(StatusCode::OK, media::ARROW, arrow::encode::table(table, options)?)),
     }
 }

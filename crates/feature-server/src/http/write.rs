@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::json::{self, Bounds, DeleteSeed, WriteSeed};
 use super::media::{self, Media};
-use super::{Access, Endpoint, Reply, Request};
+use super::{Access, Endpoint, Reply, Request, arrow};
 use crate::auth::Right;
 use crate::calls::{Call, Refusal};
 use crate::observe::Route;
@@ -35,7 +35,10 @@ impl Endpoint for Write {
                 let bounds = Bounds::new(&limits);
                 json::read(&request.body, &bounds, WriteSeed { bounds: &bounds, view })?
             }
-            Media::Arrow => return Err(Refusal::invalid("not yet")),
+            Media::Arrow => {
+                let options = arrow::decode::Options::of_query(request.query.as_deref())?;
+                arrow::decode::rows(&request.body, view, &options, &limits)?
+            }
         };
         let written = on.write(&self.view, rows).await?;
         let failed = written.rows.iter().any(Result::is_err);

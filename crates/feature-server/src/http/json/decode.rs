@@ -19,6 +19,8 @@ pub(crate) struct ReadOptions {
     pub(crate) full_feature_names: bool,
     /// Event times are wanted.
     pub(crate) event_times: bool,
+    /// Statuses are wanted where JSON would leave them out and Arrow has no place for them.
+    pub(crate) statuses: bool,
 }
 
 /// The body of a read, of features of any views or of one view.
@@ -62,9 +64,9 @@ impl<'de> Visitor<'de> for ReadSeed<'_> {
                 "max_age" => body.options.max_age = members.next_value::<Age>()?.0,
                 "full_feature_names" => body.options.full_feature_names = members.next_value()?,
                 "include" => {
-                    for Included::EventTimes in members.next_value::<Vec<Included>>()? {
-                        body.options.event_times = true;
-                    }
+                    let included: Vec<Included> = members.next_value()?;
+                    body.options.event_times = included.contains(&Included::EventTimes);
+                    body.options.statuses = included.contains(&Included::Statuses);
                 }
                 other => {
                     members.next_value::<IgnoredAny>()?;
@@ -81,10 +83,11 @@ impl<'de> Visitor<'de> for ReadSeed<'_> {
 
 const READ: [&str; 6] = ["service", "features", "entities", "max_age", "full_feature_names", "include"];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 enum Included {
-    #[serde(rename = "event_times")]
     EventTimes,
+    Statuses,
 }
 
 /// A duration as text, or seconds.

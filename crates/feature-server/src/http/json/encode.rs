@@ -104,7 +104,7 @@ fn put_column(out: &mut Vec<u8>, column: &Column<'_>, options: ReadOptions, time
     }
     out.extend_from_slice(b",\"values\":");
     list(out, column.values, |out, value| value.write_json(out));
-    if column.statuses.iter().any(|status| *status != CellStatus::Present) {
+    if options.statuses || column.statuses.iter().any(|status| *status != CellStatus::Present) {
         out.extend_from_slice(b",\"statuses\":");
         list(out, column.statuses, |out, status| {
             out.push(b'"');

@@ -99,10 +99,8 @@ impl<'de> Visitor<'de> for WriteSeed<'_> {
             (Some(rows), None, None) if times.is_none() => {
                 Ok(rows.into_iter().map(|row: Row| row.write(defaults)).collect())
             }
-            (None, Some(entities), Some(columns)) => {
-                table(entities, columns, times.as_deref(), defaults)
-                    .map_err(|error| A::Error::custom(error.message()))
-            }
+            (None, Some(entities), Some(columns)) => table(entities, columns, times.as_deref(), defaults)
+                .map_err(|error| A::Error::custom(error.message())),
             _ => Err(A::Error::custom(
                 "expected either `rows`, or `entities` and `features` (and `event_times`) in columns",
             )),

@@ -1,0 +1,185 @@
+//! `serve` and `key`: the store behind HTTP.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use feature_core::{FeatureView, StoreUrl, SystemClock};
+use feature_server::settings::ServerSettings;
+use feature_server::{Opener, Server, ServerHandle, Serving};
+use feature_store::unified::{FeatureService, Registry, Settings, SettingsFormat, SettingsReader};
+use feature_store::{Catalog, Connector};
+use serde_json::json;
+
+use crate::cli::{ServeArgs, Target};
+use crate::exit::{Exit, Failure, Result};
+use crate::output::Output;
+use crate::settings;
+
+pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
+    tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
+    // Before the store, which looks its metrics up when it is built.
+    let metrics = feature_server::install_metrics()?;
+    let opener = Opener::default();
+    let serving = serving(target, args, &opener).await?.0;
+    let server = Server::bind(serving, Some(metrics)).await?;
+    tracing::info!(
+        listen = %server.address()?,
+        admin = server.admin_address()?.map(|address| address.to_string()),
+        version = env!("CARGO_PKG_VERSION"),
+        "serving"
+    );
+    let handle = server.handle();
+    let told = tokio::spawn(server.run());
+    tokio::pin!(told);
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            ended = &mut told => {
+                ended.map_err(|error| Failure::Other(format!("the server ended: {error}")))??;
+                break;
+            }
+            signal = signals.next() => match signal {
+                Signal::Stop => {
+                    tracing::info!("stopping: requests in flight are finished");
+                    handle.stop();
+                }
+                Signal::Reload => reload(target, args, &opener, &handle).await,
+            },
+        }
+    }
+    opener.close().await?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Takes the settings as they are now; where something is wrong with them everything stays as it is.
+async fn reload(target: &Target, args: &ServeArgs, opener: &Opener, handle: &ServerHandle) {
+    match serving(target, args, opener).await {
+        Ok((serving, server)) => {
+            let unchanged = handle.unchangeable(&server);
+            match handle.replace(serving) {
+                Ok(()) if unchanged.is_empty() => tracing::info!("the settings were read again"),
+                Ok(()) => {
+                    let what = unchanged.join(", ");
+                    tracing::warn!(what, "the settings were read again; these need a restart");
+                }
+                Err(error) => tracing::error!(%error, "the settings cannot be used; nothing has changed"),
+            }
+        }
+        Err(failure) => tracing::error!(error = %failure, "the settings cannot be read; nothing has changed"),
+    }
+}
+
+async fn serving(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<(Serving, ServerSettings)> {
+    let connector = Connector::new();
+    let (settings, mut server) = match target {
+        Target::Settings(file) => {
+            if args.views.is_some() {
+                return Err(Failure::Usage(
+                    "the views are in the settings file: leave --views out".to_owned(),
+                ));
+            }
+            // While it serves, all that it says is its log.
+            settings::read(file)?
+                .map_err(|problems| Failure::Usage(format!("{}: {problems}", file.display())))?
+        }
+        Target::Store(url) => {
+            (described(url, args.views.as_deref(), opener).await?, ServerSettings::default())
+        }
+    };
+    server.listen = args.listen.unwrap_or(server.listen);
+    server.admin = args.admin.or(server.admin);
+    let connect = async |url: &StoreUrl| connector.connect_to(url).await;
+    let store = opener.open(&settings, connect, SystemClock).await?;
+    Ok((Serving::new(store, &settings, server.clone()), server))
+}
+
+/// The settings of one store, with the views of a file or those that it has in itself.
+async fn described(url: &str, views: Option<&Path>, opener: &Opener) -> Result<Settings> {
+    let connector = Connector::new();
+    connector.parse(url).map_err(Failure::usage)?;
+    let registry = match views {
+        Some(file) => {
+            let text = fs::read_to_string(file)
+                .map_err(|e| Failure::Usage(format!("cannot read the views {}: {e}", file.display())))?;
+            Some(
+                Registry::from_yaml(&text)
+                    .map_err(|e| Failure::Usage(format!("{}: {}", file.display(), e.message())))?,
+            )
+        }
+        None => None,
+    };
+    let one = |views: Vec<&FeatureView>, services: Vec<&FeatureService>| {
+        // `${` in a URL is no variable here.
+        let mut file = json!({ "stores": { "main": url.replace("${", "$${") } });
+        if !views.is_empty() {
+            file["feature_views"] = json!(views);
+            file["feature_services"] = json!(services);
+        }
+        let reader = SettingsReader::new(SettingsFormat::Yaml);
+        reader.read(&file.to_string()).map_err(|problems| Failure::Usage(problems.to_string()))
+    };
+    if let Some(registry) = &registry {
+        return one(registry.views().collect(), registry.services().collect());
+    }
+    let bare = one(Vec::new(), Vec::new())?;
+    let connect = async |url: &StoreUrl| connector.connect_to(url).await;
+    let store = opener.open(&bare, connect, SystemClock).await?;
+    let catalog = Catalog::new(Arc::clone(store.online().backend()), SystemClock)?;
+    let views = catalog.all().await?;
+    one(views.values().collect(), Vec::new())
+}
+
+/// What the process is told.
+enum Signal {
+    Stop,
+    Reload,
+}
+
+#[cfg(unix)]
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let on = |kind| signal(kind).map_err(|e| Failure::Other(format!("cannot listen to signals: {e}")));
+        Ok(Self([on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) -> Signal {
+        let [terminate, interrupt, hangup] = &mut self.0;
+        tokio::select! {
+            _ = terminate.recv() => Signal::Stop,
+            _ = interrupt.recv() => Signal::Stop,
+            _ = hangup.recv() => Signal::Reload,
+        }
+    }
+}
+
+/// Elsewhere there is only the keyboard.
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        // What cannot be heard never comes.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Signal::Stop
+    }
+}
+
+/// `key new`.
+pub(super) fn new_key(output: &mut Output) -> Result<Exit> {
+    let key = feature_server::new_key()?;
+    output.record(&[("key", json!(key.key.expose())), ("sha256", json!(key.hash.to_hex()))])?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,148 @@
+//! `fstore serve` as a process: what it says, what it keeps, and how it ends.
+#![cfg(unix)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use common::Shell;
+use serde_json::{Value, json};
+
+/// A server that runs, and the lines of its log.
+struct Served {
+    process: Child,
+    log: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    address: String,
+}
+
+impl Served {
+    fn start(shell: &Shell, arguments: &str) -> Self {
+        let mut command =
+            shell.command(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {arguments}"));
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let line: Value = serde_json::from_str(&log.next().unwrap().unwrap()).unwrap();
+        assert_eq!(line["message"], "serving", "{line}");
+        let address = line["listen"].as_str().unwrap().to_owned();
+        Self { process, log, address }
+    }
+
+    /// The status and body of an answer.
+    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// Waits for a line of the log, and gives it.
+    fn logged(&mut self, message: &str) -> Value {
+        loop {
+            let line: Value = serde_json::from_str(&self.log.next().unwrap().unwrap()).unwrap();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// Stops it, and waits for its end.
+    fn stop(mut self) {
+        self.signal("-TERM");
+        self.logged("stopped");
+        assert_eq!(self.process.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Where a test has failed nobody else would.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const VIEWS: &str = "
+feature_views:
+  - { name: customers, entities: [customer_id], features: { orders: int64 } }
+feature_services:
+  - { name: all, features: ['customers:*'] }
+";
+const READ: &str = r#"{"service":"all","entities":{"customer_id":[7]}}"#;
+
+#[test]
+fn it_serves_a_store_without_a_settings_file_and_keeps_what_was_written() {
+    let shell = Shell::new();
+    shell.file("views.yaml", VIEWS);
+    let server = Served::start(&shell, "--store embedded:s.redb --views views.yaml");
+    let row = json!({ "rows": [{ "entity": { "customer_id": 7 }, "features": { "orders": 3 } }] });
+    let (status, body) = server.ask("POST /v1/tenants/acme/views/customers/write", &row.to_string());
+    assert_eq!(status, 200, "{body}");
+    server.stop();
+    let server = Served::start(&shell, "--store embedded:s.redb --views views.yaml");
+    let (status, body) = server.ask("POST /v1/tenants/acme/read", READ);
+    assert!(status == 200 && body.contains("\"values\":[3]"), "{body}");
+    server.stop();
+    // Views that the store has in itself do as well.
+    shell.file("views.yaml", VIEWS.split("feature_services").next().unwrap());
+    assert_eq!(shell.run("apply views.yaml --store embedded:s.redb").code, 0);
+    let server = Served::start(&shell, "--store embedded:s.redb");
+    let (status, body) = server.ask("GET /v1/views", "");
+    assert!(status == 200 && body.contains("customers"), "{body}");
+    server.stop();
+}
+
+#[test]
+fn it_takes_new_settings_and_refuses_wrong_ones_while_it_serves() {
+    let shell = Shell::new();
+    let key: Value = shell.objects("key new --format ndjson").remove(0);
+    let settings = |views: &str| {
+        format!(
+            "stores: {{ main: 'embedded:s.redb' }}\nserver:\n  auth:\n    keys:\n      - {{ name: k, sha256: {}, tenants: [acme], rights: [read] }}\n{views}",
+            key["sha256"].as_str().unwrap()
+        )
+    };
+    shell.file("s.yaml", settings(VIEWS));
+    assert_eq!(shell.run("config check s.yaml").code, 0);
+    let mut server = Served::start(&shell, "--config s.yaml");
+    let views =
+        || format!("GET /v1/views HTTP/1.1\r\nauthorization: Bearer {}\r\nx:", key["key"].as_str().unwrap());
+    assert_eq!(server.ask("GET /v1/views", "").0, 401);
+    assert_eq!(server.ask(&views(), "").0, 200);
+
+    shell.file("s.yaml", settings(&VIEWS.replace("orders: int64", "orders: int64, country: string")));
+    server.signal("-HUP");
+    server.logged("the settings were read again");
+    assert!(server.ask(&views(), "").1.contains("country"));
+
+    shell.file("s.yaml", settings("colour: blue\n"));
+    server.signal("-HUP");
+    server.logged("the settings cannot be read; nothing has changed");
+    assert!(server.ask(&views(), "").1.contains("country"));
+    server.stop();
+}
+
+#[test]
+fn it_refuses_to_be_open_to_everybody() {
+    let shell = Shell::new();
+    let said = shell.run("serve --store embedded:s.redb --listen 0.0.0.0:0 --admin 127.0.0.1:0");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(
+        said.err.contains("without `auth` anybody who reaches 0.0.0.0:0 could read and write"),
+        "{}",
+        said.err
+    );
+}

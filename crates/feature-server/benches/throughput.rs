@@ -1,0 +1,207 @@
+//! Requests per second of the server against a bare axum route that answers the same number of bytes.
+//!
+//! Both are processes of their own over the same kind of runtime, and `wrk` loads them in turns, round by round,
+//! with 64 connections. The ratio counts: client and servers share the machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark reports, and ends where it cannot"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::routing::post;
+use feature_core::{EntityKey, Error, FeatureWrite, Features, OnlineStoreBackend, SystemClock};
+use feature_server::{Server, Serving};
+use store_embedded::EmbeddedOnlineStore;
+use store_testkit::bench::{BenchOptions, BenchResult, report};
+use store_unified::{SettingsFormat, SettingsReader};
+
+const FEATURES: usize = 50;
+const ENTITIES: usize = 5_000;
+const CONNECTIONS: usize = 64;
+const READ: &str = "/v1/tenants/bench/read";
+const FEAST: &str = "/get-online-features";
+const JSON: &str = "application/json";
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// What is asked: its name, how many rows, where, and which language is accepted.
+struct Case(&'static str, usize, &'static str, &'static str);
+
+const CASES: [Case; 5] = [
+    Case("http_json_1x50", 1, READ, JSON),
+    Case("http_json_100x50", 100, READ, JSON),
+    Case("http_arrow_100x50", 100, READ, ARROW),
+    Case("feast_json_1x50", 1, FEAST, JSON),
+    Case("feast_json_100x50", 100, FEAST, JSON),
+];
+
+/// Says what this program is when it is one of the servers.
+const ROLE: &str = "FSTORE_BENCH_ROLE";
+
+fn main() {
+    if let Ok(role) = std::env::var(ROLE) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(async {
+            match role.as_str() {
+                "server" => serve().await,
+                size => bare(size.parse().unwrap()).await,
+            }
+        });
+    }
+    let Some(options) = BenchOptions::from_args() else { return };
+    if Command::new("wrk").arg("--version").output().is_err() {
+        println!("not measured: there is no `wrk`, the load generator (apt install wrk)");
+        return;
+    }
+    let ours = Process::start("server");
+    let wanted = CASES.iter().filter(|Case(name, ..)| options.wants(name));
+    let results: Vec<BenchResult> = wanted.map(|case| compare(&options, &ours, case)).collect();
+    report(&options, "server, against a bare route that answers as many bytes", &results).unwrap();
+}
+
+fn compare(options: &BenchOptions, ours: &Process, case: &Case) -> BenchResult {
+    let Case(name, rows, path, accept) = case;
+    let body = body(*rows, path);
+    let raw = Process::start(&length_of_answer(ours.address, path, accept, &body).to_string());
+    let script = tempfile::NamedTempFile::new().unwrap();
+    let lua = format!(
+        "wrk.method = \"POST\"\nwrk.body = [==[{body}]==]\nwrk.headers[\"content-type\"] = \"{JSON}\"\n\
+         wrk.headers[\"accept\"] = \"{accept}\"\n"
+    );
+    std::fs::write(script.path(), lua).unwrap();
+    let (rounds, seconds) = if options.quick { (3, "1s") } else { (9, "3s") };
+    let load = |address: SocketAddr| {
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t", "1", "-c", &CONNECTIONS.to_string(), "-d", seconds, "-s"]).arg(script.path());
+        let said =
+            String::from_utf8(wrk.arg(format!("http://{address}{path}")).output().unwrap().stdout).unwrap();
+        assert!(!said.contains("Non-2xx"), "{said}");
+        let rate = said.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
+        rate.unwrap_or_else(|| panic!("{said}")).trim().parse::<f64>().unwrap()
+    };
+    let (mut ours_rates, mut raw_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let (one, other) = if round % 2 == 0 {
+            let one = load(ours.address);
+            (one, load(raw.address))
+        } else {
+            let other = load(raw.address);
+            (load(ours.address), other)
+        };
+        // The first round warms up.
+        if round > 0 {
+            ours_rates.push(one);
+            raw_rates.push(other);
+            ratios.push(one / other);
+        }
+    }
+    BenchResult {
+        name: (*name).to_owned(),
+        ours_per_s: median(ours_rates),
+        raw_per_s: Some(median(raw_rates)),
+        ratio: Some(median(ratios)),
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn body(rows: usize, path: &str) -> String {
+    let ids: Vec<String> = (0..rows).map(|row| (row * 37 % ENTITIES).to_string()).collect();
+    let service = if path == READ { "service" } else { "feature_service" };
+    format!("{{\"{service}\":\"all\",\"entities\":{{\"customer_id\":[{}]}}}}", ids.join(","))
+}
+
+fn length_of_answer(address: SocketAddr, path: &str, accept: &str, body: &str) -> usize {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {JSON}\r\naccept: {accept}\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..head]));
+    answer.len() - head - 4
+}
+
+/// A server, which is this program again.
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Process {
+    fn start(role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut child = command.env(ROLE, role).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, address: line.trim().parse().unwrap() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn feature(n: usize) -> String {
+    format!("feature_{n:02}")
+}
+
+async fn serve() {
+    let features: Vec<String> = (0..FEATURES).map(|n| format!("{}: float64", feature(n))).collect();
+    let text = format!(
+        "stores: {{ main: 'embedded:' }}
+server: {{ listen: '127.0.0.1:0', admin: off, feast: {{ tenant: bench }} }}
+feature_views:
+  - {{ name: wide, entities: [customer_id], features: {{ {} }} }}
+feature_services:
+  - {{ name: all, features: ['wide:*'] }}
+",
+        features.join(", ")
+    );
+    let metrics = feature_server::install_metrics().unwrap();
+    let backend: Arc<dyn OnlineStoreBackend> = Arc::new(EmbeddedOnlineStore::in_memory().unwrap());
+    let reader = SettingsReader::new(SettingsFormat::Yaml);
+    let (settings, server) = feature_server::settings::read(&reader, &text).unwrap();
+    let store = settings.open(async |_| Ok::<_, Error>(Arc::clone(&backend)), SystemClock).await.unwrap();
+    for chunk in (0..ENTITIES).collect::<Vec<_>>().chunks(1_000) {
+        let row = |id: &usize| {
+            let features: Features =
+                (0..FEATURES).map(|n| (feature(n), (id * 31 + n) as f64 / 7.0)).collect();
+            FeatureWrite::new(EntityKey::new("customer_id", *id as u64).unwrap(), features)
+        };
+        store.batch_write("bench", "wide", chunk.iter().map(row)).await.unwrap().into_result().unwrap();
+    }
+    let server = Server::bind(Serving::new(store, &settings, server), Some(metrics)).await.unwrap();
+    println!("{}", server.address().unwrap());
+    server.run().await.unwrap();
+}
+
+/// A route that takes the body in and answers so many bytes.
+async fn bare(size: usize) {
+    let answer = Bytes::from(vec![b'x'; size]);
+    let route = post(move |_: Bytes| {
+        let answer = answer.clone();
+        async move { ([("content-type", JSON)], answer) }
+    });
+    let router = axum::Router::new().route("/v1/tenants/{tenant}/read", route.clone()).route(FEAST, route);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!("{}", listener.local_addr().unwrap());
+    axum::serve(listener, router).await.unwrap();
+}

@@ -188,7 +188,8 @@ feature_services:
         };
         store.batch_write("bench", "wide", chunk.iter().map(row)).await.unwrap().into_result().unwrap();
     }
-    let server = Server::bind(Serving::new(store, &settings, server), Some(metrics)).await.unwrap();
+    let server =
+        Server::bind(Serving::new(store, &settings, server, SystemClock), Some(metrics)).await.unwrap();
     println!("{}", server.address().unwrap());
     server.run().await.unwrap();
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::auth::{Authenticator, Throttle};
 use crate::calls::Budget;
+use crate::listen::Tls;
 use crate::observe::ServerMetrics;
 use crate::settings::ServerSettings;
 
@@ -26,6 +27,8 @@ pub(crate) struct Live {
 /// What all connections and requests share.
 pub(crate) struct State {
     live: ArcSwap<Live>,
+    /// `None` is plain TCP.
+    pub(crate) tls: Option<ArcSwap<Tls>>,
     pub(crate) throttle: Throttle,
     /// Bytes of requests and answers.
     pub(crate) memory: Budget,
@@ -36,12 +39,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(live: Live) -> Self {
+    pub(crate) fn new(live: Live, tls: Option<Tls>) -> Self {
         let limits = live.settings.limits;
         Self {
             memory: Budget::new(limits.memory),
             in_flight: Budget::new(limits.in_flight),
             live: ArcSwap::from_pointee(live),
+            tls: tls.map(ArcSwap::from_pointee),
             throttle: Throttle::default(),
             metrics: ServerMetrics::new(),
             stopping: watch::Sender::new(false),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_core::{Error, ErrorKind, Result};
+use feature_core::{Clock, Error, ErrorKind, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
 use store_unified::{Settings, UnifiedFeatureStore};
 use tokio::net::TcpListener;
@@ -24,17 +24,24 @@ pub struct Serving {
     deadline: Duration,
     longest_write: Duration,
     settings: ServerSettings,
+    clock: Arc<dyn Clock>,
 }
 
 impl Serving {
-    /// This store, which was opened with these settings.
-    pub fn new(store: UnifiedFeatureStore, settings: &Settings, server: ServerSettings) -> Self {
+    /// This store, which was opened with these settings. Tokens are judged by this clock.
+    pub fn new(
+        store: UnifiedFeatureStore,
+        settings: &Settings,
+        server: ServerSettings,
+        clock: impl Clock,
+    ) -> Self {
         let deadline = settings.calls.deadline;
         Self {
             store,
             deadline,
             longest_write: settings.migration.longest_write.max(deadline),
             settings: server,
+            clock: Arc::new(clock),
         }
     }
 
@@ -42,8 +49,8 @@ impl Serving {
         if let Some(problem) = self.settings.exposed() {
             return Err(Error::invalid_argument(problem));
         }
-        let Self { store, deadline, longest_write, settings } = self;
-        let authenticator = Authenticator::new(settings.auth.as_ref());
+        let Self { store, deadline, longest_write, settings, clock } = self;
+        let authenticator = Authenticator::new(settings.auth.as_ref(), &clock)?;
         Ok(Live { store, deadline, longest_write, settings, authenticator })
     }
 }
@@ -66,6 +73,7 @@ impl Server {
     pub async fn bind(serving: Serving, metrics: Option<PrometheusHandle>) -> Result<Self> {
         let live = serving.live()?;
         let settings = &live.settings;
+        let tls = settings.tls.as_ref().map(listen::Tls::new).transpose()?;
         let listener = listen_on(settings.listen).await?;
         let admin = match settings.admin {
             Some(address) => Some(listen_on(address).await?),
@@ -74,7 +82,7 @@ impl Server {
         if settings.auth.is_none() && !settings.listen.ip().is_loopback() {
             tracing::warn!(listen = %settings.listen, "insecure: anybody who reaches this address can read and write");
         }
-        Ok(Self { state: Arc::new(State::new(live)), listener, admin, metrics })
+        Ok(Self { state: Arc::new(State::new(live, tls)), listener, admin, metrics })
     }
 
     /// Where it listens.
@@ -115,9 +123,11 @@ impl Server {
             })
         });
         let admin = admin.map(|listener| tokio::spawn(admin::run(listener, Arc::clone(&state), metrics)));
+        let renewal =
+            state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
         listen::run(listener, Arc::clone(&state), http::router(Arc::clone(&state))).await;
         let closed = state.live().store.close().await;
-        for task in [admin, upkeep].into_iter().flatten() {
+        for task in [admin, upkeep, renewal].into_iter().flatten() {
             task.abort();
         }
         closed
@@ -140,7 +150,10 @@ impl ServerHandle {
         let now = self.0.live();
         serving.settings.listen = now.settings.listen;
         serving.settings.admin = now.settings.admin;
-        self.0.replace(serving.live()?);
+        serving.settings.tls = now.settings.tls.clone();
+        let live = serving.live()?;
+        listen::renew(&self.0)?;
+        self.0.replace(live);
         self.0.metrics.reloads.increment(1);
         Ok(())
     }

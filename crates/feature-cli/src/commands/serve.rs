@@ -92,7 +92,7 @@ async fn serving(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<(
     server.admin = args.admin.or(server.admin);
     let connect = async |url: &StoreUrl| connector.connect_to(url).await;
     let store = opener.open(&settings, connect, SystemClock).await?;
-    Ok((Serving::new(store, &settings, server.clone()), server))
+    Ok((Serving::new(store, &settings, server.clone(), SystemClock), server))
 }
 
 /// The settings of one store, with the views of a file or those that it has in itself.

@@ -1,5 +1,6 @@
 //! Who asks, and what they may do.
 
+mod jwt;
 mod key;
 mod rights;
 mod throttle;
@@ -7,7 +8,7 @@ mod throttle;
 use std::fmt;
 use std::sync::Arc;
 
-use feature_core::SYSTEM_TENANT;
+use feature_core::{Clock, Result, SYSTEM_TENANT};
 use store_unified::Pattern;
 
 pub use key::{KeyHash, NewKey, new_key};
@@ -15,6 +16,7 @@ pub use rights::{Right, Rights};
 pub(crate) use throttle::Throttle;
 
 use crate::settings::{AuthSettings, Grant};
+use jwt::{Rejected, Tokens};
 use key::Keys;
 
 /// Somebody who was let in.
@@ -75,51 +77,64 @@ pub(crate) struct Credentials<'a> {
 /// Lets in those whom the settings name.
 pub(crate) struct Authenticator {
     keys: Keys,
+    tokens: Option<Tokens>,
     clients: Vec<(String, Arc<Principal>)>,
     anonymous: Option<Arc<Principal>>,
 }
 
 /// Nobody whom the settings name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stranger;
+pub(crate) struct Stranger(Option<Rejected>);
 
 impl Stranger {
     /// What to tell them.
     pub(crate) fn reason(self) -> &'static str {
-        "the credentials are not accepted"
+        match self.0 {
+            None | Some(Rejected::Invalid) => "the credentials are not accepted",
+            Some(Rejected::Expired) => "the token is over or not yet begun: get a new one",
+            Some(Rejected::Foreign) => "the token is by another issuer, or for another audience",
+        }
     }
 }
 
 impl Authenticator {
     /// Lets everybody in where there are no settings.
-    pub(crate) fn new(settings: Option<&AuthSettings>) -> Self {
-        match settings {
-            None => Self {
-                keys: Keys::default(),
-                clients: Vec::new(),
-                anonymous: Some(Arc::new(Principal::anonymous())),
-            },
-            Some(AuthSettings { keys, clients, .. }) => Self {
-                keys: Keys::new(keys.iter().map(|entry| (entry.hash, Arc::new((&entry.grant).into())))),
-                clients: clients
-                    .iter()
-                    .map(|entry| (entry.subject.clone(), Arc::new((&entry.grant).into())))
-                    .collect(),
-                anonymous: None,
-            },
-        }
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the keys of an issuer cannot be read.
+    pub(crate) fn new(settings: Option<&AuthSettings>, clock: &Arc<dyn Clock>) -> Result<Self> {
+        let Some(AuthSettings { keys, jwt, clients }) = settings else {
+            let anonymous = Some(Arc::new(Principal::anonymous()));
+            return Ok(Self { keys: Keys::default(), tokens: None, clients: Vec::new(), anonymous });
+        };
+        let principal = |grant: &Grant| Arc::new(Principal::from(grant));
+        let tokens = jwt.as_ref().map(|jwt| Tokens::new(jwt.clone(), Arc::clone(clock))).transpose()?;
+        let clients = clients.iter().map(|entry| (entry.subject.clone(), principal(&entry.grant)));
+        Ok(Self {
+            keys: Keys::new(keys.iter().map(|entry| (entry.hash, principal(&entry.grant)))),
+            tokens,
+            clients: clients.collect(),
+            anonymous: None,
+        })
     }
 
     /// Who shows these credentials. A token counts more than a certificate.
-    pub(crate) fn authenticate(&self, credentials: Credentials<'_>) -> Result<&Arc<Principal>, Stranger> {
+    pub(crate) fn authenticate(&self, credentials: Credentials<'_>) -> Result<Arc<Principal>, Stranger> {
         if let Some(anonymous) = &self.anonymous {
-            return Ok(anonymous);
+            return Ok(Arc::clone(anonymous));
         }
         if let Some(token) = credentials.token {
-            return self.keys.find(token).ok_or(Stranger);
+            return match &self.tokens {
+                // A key has no dots.
+                Some(tokens) if token.contains('.') => {
+                    tokens.principal(token).map(Arc::new).map_err(|why| Stranger(Some(why)))
+                }
+                _ => self.keys.find(token).map(Arc::clone).ok_or(Stranger(None)),
+            };
         }
         let named = |(subject, _): &&(String, _)| credentials.certificate.iter().any(|own| own == subject);
-        self.clients.iter().find(named).map(|(_, principal)| principal).ok_or(Stranger)
+        let client = self.clients.iter().find(named).map(|(_, principal)| Arc::clone(principal));
+        client.ok_or(Stranger(None))
     }
 }
 
@@ -166,7 +181,8 @@ mod tests {
         let entry = |key: &NewKey, name| KeyEntry { hash: key.hash, grant: grant(name, &["*"], &[]) };
         let settings =
             AuthSettings { keys: vec![entry(&first, "a"), entry(&second, "b")], ..Default::default() };
-        let known = Authenticator::new(Some(&settings));
+        let clock: Arc<dyn Clock> = Arc::new(feature_core::SystemClock);
+        let known = Authenticator::new(Some(&settings), &clock).unwrap();
         let name = |token: Option<&str>| {
             let credentials = Credentials { token, certificate: &[] };
             known.authenticate(credentials).map(|principal| principal.name().to_owned())
@@ -177,10 +193,10 @@ mod tests {
         for token in
             [None, Some(""), Some("a"), Some(&*longer), Some(&longer[1..]), Some(&*first.hash.to_hex())]
         {
-            assert_eq!(name(token), Err(Stranger));
+            assert_eq!(name(token), Err(Stranger(None)));
         }
-        let nobody = Authenticator::new(Some(&AuthSettings::default()));
-        assert_eq!(nobody.authenticate(Credentials::default()).err(), Some(Stranger));
-        assert!(Authenticator::new(None).authenticate(Credentials::default()).is_ok());
+        let nobody = Authenticator::new(Some(&AuthSettings::default()), &clock).unwrap();
+        assert_eq!(nobody.authenticate(Credentials::default()).err(), Some(Stranger(None)));
+        assert!(Authenticator::new(None, &clock).unwrap().authenticate(Credentials::default()).is_ok());
     }
 }

@@ -167,7 +167,7 @@ async fn authenticate(
     let credentials = Credentials { token: token_of(headers), certificate };
     let shown = credentials.token.is_some();
     match live.authenticator.authenticate(credentials) {
-        Ok(principal) => Ok(Arc::clone(principal)),
+        Ok(principal) => Ok(principal),
         Err(stranger) => {
             server.metrics.turned_away(Turned::Unauthenticated);
             if let Some(peer) = context.peer.as_ref().filter(|_| shown) {

@@ -1,6 +1,7 @@
 //! The data port: connections, how many there may be, how long they may do nothing, and how they end.
 
 mod pulse;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tower_service::Service;
 
 pub(crate) use pulse::{Active, Pulse};
 use pulse::{Verdict, Watched};
+pub(crate) use tls::Tls;
 
 use crate::calls::{Budget, Reservation};
 use crate::live::State;
@@ -31,6 +33,8 @@ use crate::observe::Turned;
 const READ_AHEAD: usize = 64 << 10;
 /// How long a connection on which nothing goes on is kept when the server stops.
 const LINGER: Duration = Duration::from_millis(500);
+/// How often it is looked whether certificates have changed.
+const RENEW: Duration = Duration::from_secs(10);
 /// How many connections the admin port has.
 const ADMIN_CONNECTIONS: usize = 64;
 /// How many requests a client of HTTP/2 may have under way on one connection.
@@ -50,6 +54,10 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
     let mut stopping = state.stopping();
     let connections = Budget::new(usize::MAX);
     let mut tasks = JoinSet::new();
+    let spawned = |stream, address, slot| {
+        let secure = state.tls.as_ref().map(arc_swap::ArcSwap::load_full);
+        connection(stream, address, slot, Arc::clone(&state), router.clone(), state.stopping(), secure)
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -70,12 +78,12 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
             continue;
         };
         state.metrics.connections.set(connections.taken() as f64);
-        tasks.spawn(connection(stream, address, slot, Arc::clone(&state), router.clone(), state.stopping()));
+        tasks.spawn(spawned(stream, address, slot));
     }
     // Whoever has connected before this moment may have sent a request.
     while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
         let Some(slot) = connections.take(1) else { break };
-        tasks.spawn(connection(stream, address, slot, Arc::clone(&state), router.clone(), state.stopping()));
+        tasks.spawn(spawned(stream, address, slot));
     }
     drop(listener);
     let drain = state.live().settings.timeouts.drain;
@@ -100,11 +108,38 @@ pub(crate) async fn run_admin(listener: TcpListener, state: Arc<State>, router: 
             Ok((stream, address)) => {
                 let Some(slot) = connections.take(1) else { continue };
                 let stopping = stopping.clone();
-                tokio::spawn(connection(stream, address, slot, Arc::clone(&state), router.clone(), stopping));
+                let state = Arc::clone(&state);
+                tokio::spawn(connection(stream, address, slot, state, router.clone(), stopping, None));
             }
             Err(error) => pause_after(&error).await,
         }
     }
+}
+
+/// Takes certificates that have changed, as long as it is not dropped.
+pub(crate) async fn renew_certificates(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let renewed = renew(&state);
+        if let Err(error) = renewed {
+            tracing::error!(%error, "certificates have changed and cannot be used; those from before are used on");
+        }
+    }
+}
+
+/// Takes certificates that have changed, now.
+///
+/// # Errors
+/// `InvalidArgument` when they cannot be used; those from before are used on.
+pub(crate) fn renew(state: &State) -> feature_core::Result<()> {
+    let live = state.live();
+    if let (Some(tls), Some(settings)) = (&state.tls, &live.settings.tls)
+        && let Some(renewed) = tls.load().renewed(settings)?
+    {
+        tls.store(Arc::new(renewed));
+        tracing::info!("certificates were renewed");
+    }
+    Ok(())
 }
 
 /// Of one connection that broke before it was accepted the next may know nothing; where the process has too
@@ -124,13 +159,26 @@ async fn connection(
     state: Arc<State>,
     router: Router,
     stopping: watch::Receiver<bool>,
+    secure: Option<Arc<Tls>>,
 ) {
     // An answer is sent when it is there, and not when there is more.
     let _ = stream.set_nodelay(true);
     let pulse = Arc::new(Pulse::new());
-    let stream = Watched::new(stream, Arc::clone(&pulse));
-    let peer = Peer { address, certificate: Arc::default(), pulse };
-    serve(stream, peer, &state, router, stopping).await;
+    match secure {
+        None => {
+            let stream = Watched::new(stream, Arc::clone(&pulse));
+            let peer = Peer { address, certificate: Arc::default(), pulse };
+            serve(stream, peer, &state, router, stopping).await;
+        }
+        Some(tls) => {
+            let longest = state.live().settings.timeouts.header;
+            // Of a handshake that fails the client knows why.
+            if let Ok(Ok((stream, certificate))) = tokio::time::timeout(longest, tls.accept(stream)).await {
+                let stream = Watched::new(stream, Arc::clone(&pulse));
+                serve(stream, Peer { address, certificate, pulse }, &state, router, stopping).await;
+            }
+        }
+    }
     drop(slot);
 }
 

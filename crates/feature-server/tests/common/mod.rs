@@ -50,13 +50,13 @@ pub(crate) fn map_store() -> Arc<dyn OnlineStoreBackend> {
 pub(crate) async fn serving(
     text: &str,
     backend: &Arc<dyn OnlineStoreBackend>,
-    clock: impl Clock,
+    clock: impl Clock + Clone,
 ) -> Result<Serving, Error> {
     let reader = SettingsReader::new(SettingsFormat::Yaml);
     let (settings, server) = feature_server::settings::read(&reader, text)?;
     let store: UnifiedFeatureStore =
-        settings.open(async |_| Ok::<_, Error>(Arc::clone(backend)), clock).await?;
-    Ok(Serving::new(store, &settings, server))
+        settings.open(async |_| Ok::<_, Error>(Arc::clone(backend)), clock.clone()).await?;
+    Ok(Serving::new(store, &settings, server, clock))
 }
 
 /// A server that runs.

@@ -1,0 +1,344 @@
+//! Tokens that somebody else issues (RFC 7519), verified with the keys that they publish (RFC 7517).
+//!
+//! The signatures are checked by the library that TLS is built on, so that there is one provider of cryptography,
+//! and times are judged by the server's clock.
+
+use std::fs;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use feature_core::{Clock, Error, Result, Timestamp};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Principal, Right};
+use crate::settings::{JwksSource, JwtSettings};
+
+/// Longer than any that is issued; what is longer is not looked at.
+const MAX_BYTES: usize = 16 << 10;
+
+/// Verifies tokens.
+pub(super) struct Tokens {
+    settings: JwtSettings,
+    keys: Vec<Key>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why a token is not accepted. Says nothing of what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// It is no token, or its signature is not by a key of the issuer.
+    Invalid,
+    /// It is over, or not yet begun.
+    Expired,
+    /// Its issuer or its audience is another.
+    Foreign,
+}
+
+struct Key {
+    id: Option<String>,
+    public: Public,
+}
+
+enum Public {
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    /// With the algorithm's name and the algorithm.
+    Bytes(&'static str, &'static dyn VerificationAlgorithm, Vec<u8>),
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// What must be understood to accept the token; nothing is.
+    crit: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: Option<String>,
+    aud: Option<OneOrMore>,
+    sub: Option<String>,
+    exp: Option<f64>,
+    nbf: Option<f64>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::More(texts) => texts,
+        }
+        .iter()
+        // Rights and scopes may also be words of one text.
+        .flat_map(|text| text.split_whitespace())
+    }
+}
+
+impl Tokens {
+    /// Reads the issuer's keys.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when they cannot be read, or none can be used.
+    pub(super) fn new(settings: JwtSettings, clock: Arc<dyn Clock>) -> Result<Self> {
+        let JwksSource::File(file) = &settings.jwks;
+        let wrong = |why: &dyn std::fmt::Display| {
+            Error::invalid_argument(format!("server.auth.jwt.jwks: {}: {why}", file.display()))
+        };
+        let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
+        let set: KeySet = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+        let keys: Vec<Key> = set.keys.iter().filter_map(key).collect();
+        if keys.is_empty() {
+            return Err(wrong(&"it has no key for signatures by RSA, P-256, P-384 or Ed25519"));
+        }
+        Ok(Self { settings, keys, clock })
+    }
+
+    /// Who shows this token.
+    pub(super) fn principal(&self, token: &str) -> Result<Principal, Rejected> {
+        if token.len() > MAX_BYTES {
+            return Err(Rejected::Invalid);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Rejected::Invalid)?;
+        let (header, claims) = signed.split_once('.').ok_or(Rejected::Invalid)?;
+        let header: Header = part(header)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejected::Invalid)?;
+        let fits = |key: &&Key| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
+        let by = |key: &Key| key.public.has_signed(&header.alg, signed.as_bytes(), &signature);
+        if header.crit.is_some() || !self.keys.iter().filter(fits).any(by) {
+            return Err(Rejected::Invalid);
+        }
+        self.accept(&part(claims)?)
+    }
+
+    fn accept(&self, claims: &Claims) -> Result<Principal, Rejected> {
+        let JwtSettings { issuer, audience, tenants_claim, rights_claim, leeway, .. } = &self.settings;
+        let is_ours = claims.aud.as_ref().is_some_and(|own| match own {
+            OneOrMore::One(own) => own == audience,
+            OneOrMore::More(own) => own.contains(audience),
+        });
+        if claims.iss.as_ref() != Some(issuer) || !is_ours {
+            return Err(Rejected::Foreign);
+        }
+        let instant = |seconds: f64| Timestamp::from_micros((seconds * 1e6) as i64);
+        let now = self.clock.now();
+        let ends = claims.exp.map(instant).ok_or(Rejected::Invalid)?;
+        let begins = claims.nbf.map(instant);
+        if now.saturating_sub(*leeway) >= ends
+            || begins.is_some_and(|begins| begins > now.saturating_add(*leeway))
+        {
+            return Err(Rejected::Expired);
+        }
+        let listed = |claim: &String| {
+            claims.others.get(claim).and_then(|value| serde_json::from_value::<OneOrMore>(value.clone()).ok())
+        };
+        // A pattern or right that is not understood gives nothing.
+        let (tenants, rights) = (listed(tenants_claim), listed(rights_claim));
+        let tenants = tenants.iter().flat_map(OneOrMore::iter).filter_map(|text| text.parse().ok()).collect();
+        let right = |name: &str| Right::ALL.into_iter().find(|right| right.name() == name);
+        let rights = rights.iter().flat_map(OneOrMore::iter).filter_map(right).collect();
+        let name = claims.sub.clone().unwrap_or_else(|| "token".to_owned());
+        Ok(Principal { name: crate::calls::shown(&name), tenants, rights })
+    }
+}
+
+fn part<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Rejected> {
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| Rejected::Invalid)?;
+    serde_json::from_slice(&json).map_err(|_| Rejected::Invalid)
+}
+
+/// A key of a set that can be used; others are left out, as the standard wants it.
+fn key(jwk: &Map<String, Value>) -> Option<Key> {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
+    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+    if text("use").is_some_and(|own| own != "sig") {
+        return None;
+    }
+    let point = || Some([vec![4], bytes("x")?, bytes("y")?].concat());
+    let public = match (text("kty")?, text("crv")) {
+        ("RSA", _) => Public::Rsa { n: bytes("n")?, e: bytes("e")? },
+        ("EC", Some("P-256")) => Public::Bytes("ES256", &ECDSA_P256_SHA256_FIXED, point()?),
+        ("EC", Some("P-384")) => Public::Bytes("ES384", &ECDSA_P384_SHA384_FIXED, point()?),
+        ("OKP", Some("Ed25519")) => Public::Bytes("EdDSA", &ED25519, bytes("x")?),
+        _ => return None,
+    };
+    Some(Key { id: text("kid").map(str::to_owned), public })
+}
+
+impl Public {
+    /// Whether this key has made the signature, by an algorithm that is for such keys.
+    fn has_signed(&self, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Bytes(own, verify, key) => {
+                *own == algorithm && UnparsedPublicKey::new(*verify, key).verify(message, signature).is_ok()
+            }
+            Self::Rsa { n, e } => {
+                let verify = match algorithm {
+                    "RS256" => &RSA_PKCS1_2048_8192_SHA256,
+                    "RS384" => &RSA_PKCS1_2048_8192_SHA384,
+                    "RS512" => &RSA_PKCS1_2048_8192_SHA512,
+                    "PS256" => &RSA_PSS_2048_8192_SHA256,
+                    _ => return false,
+                };
+                RsaPublicKeyComponents { n, e }.verify(verify, message, signature).is_ok()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use feature_core::ManualClock;
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+    use serde_json::json;
+
+    use super::*;
+
+    struct Issuer {
+        ec: EcdsaKeyPair,
+        ed: Ed25519KeyPair,
+        random: SystemRandom,
+    }
+
+    impl Issuer {
+        fn new() -> Self {
+            let random = SystemRandom::new();
+            let alg = &ECDSA_P256_SHA256_FIXED_SIGNING;
+            let ec = EcdsaKeyPair::generate_pkcs8(alg, &random).unwrap();
+            let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+            Self {
+                ec: EcdsaKeyPair::from_pkcs8(alg, ec.as_ref(), &random).unwrap(),
+                ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap(),
+                random,
+            }
+        }
+
+        fn jwks(&self) -> Value {
+            let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+            let point = self.ec.public_key().as_ref();
+            json!({ "keys": [
+                { "kty": "oct", "k": "c2VjcmV0" },
+                { "kty": "EC", "crv": "P-256", "kid": "ec", "use": "sig", "x": encode(&point[1..33]), "y": encode(&point[33..]) },
+                { "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": encode(self.ed.public_key().as_ref()) },
+            ] })
+        }
+
+        fn sign(&self, header: &Value, claims: &Value) -> String {
+            let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+            let signed = format!("{}.{}", encode(header), encode(claims));
+            let signature = match header["alg"].as_str().unwrap() {
+                "ES256" => self.ec.sign(&self.random, signed.as_bytes()).unwrap().as_ref().to_vec(),
+                "EdDSA" => self.ed.sign(signed.as_bytes()).as_ref().to_vec(),
+                _ => Vec::new(),
+            };
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        }
+    }
+
+    fn tokens(jwks: &Value) -> (Tokens, ManualClock) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), jwks.to_string()).unwrap();
+        let settings = JwtSettings {
+            issuer: "https://issuer".to_owned(),
+            audience: "fstore".to_owned(),
+            jwks: JwksSource::File(file.path().into()),
+            tenants_claim: "fstore_tenants".to_owned(),
+            rights_claim: "fstore_rights".to_owned(),
+            leeway: Duration::from_secs(30),
+        };
+        let clock = ManualClock::at(Timestamp::from_micros(1_000_000_000));
+        (Tokens::new(settings, Arc::new(clock.clone())).unwrap(), clock)
+    }
+
+    fn claims() -> Value {
+        json!({ "iss": "https://issuer", "aud": ["other", "fstore"], "sub": "model", "exp": 2000, "nbf": 900,
+                "fstore_tenants": ["acme", "eu-*", "a*b"], "fstore_rights": "read admin fly" })
+    }
+
+    #[test]
+    fn a_token_gives_what_its_claims_say() {
+        let issuer = Issuer::new();
+        let (tokens, clock) = tokens(&issuer.jwks());
+        for header in [json!({ "alg": "ES256", "kid": "ec" }), json!({ "alg": "EdDSA" })] {
+            let principal = tokens.principal(&issuer.sign(&header, &claims())).unwrap();
+            assert_eq!(principal.name(), "model");
+            assert!(principal.may(Right::Read, "acme") && principal.may(Right::Admin, "eu-1"));
+            assert!(!principal.may(Right::Write, "acme") && !principal.may(Right::Read, "us-1"));
+        }
+        let token = issuer.sign(&json!({ "alg": "EdDSA" }), &claims());
+        clock.set(Timestamp::from_micros(2_029_999_999));
+        assert!(tokens.principal(&token).is_ok(), "within the leeway");
+        clock.set(Timestamp::from_micros(2_030_000_000));
+        assert_eq!(tokens.principal(&token).err(), Some(Rejected::Expired));
+        clock.set(Timestamp::from_micros(869_000_000));
+        assert_eq!(tokens.principal(&token).err(), Some(Rejected::Expired));
+    }
+
+    #[test]
+    fn any_other_token_is_rejected() {
+        let issuer = Issuer::new();
+        let (tokens, _) = tokens(&issuer.jwks());
+        let es256 = json!({ "alg": "ES256", "kid": "ec" });
+        let with = |name: &str, value: Value| {
+            let mut claims = claims();
+            claims[name] = value;
+            claims
+        };
+        for (claims, why) in [
+            (with("iss", json!("https://other")), Rejected::Foreign),
+            (with("aud", json!("other")), Rejected::Foreign),
+            (with("aud", json!("fstore other")), Rejected::Foreign),
+            (with("aud", Value::Null), Rejected::Foreign),
+            (with("exp", Value::Null), Rejected::Invalid),
+            (with("exp", json!("soon")), Rejected::Invalid),
+            (with("exp", json!(-1e300)), Rejected::Expired),
+        ] {
+            assert_eq!(tokens.principal(&issuer.sign(&es256, &claims)).err(), Some(why), "{claims}");
+        }
+        let good = issuer.sign(&es256, &claims());
+        let stranger = Issuer::new().sign(&es256, &claims());
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let other = issuer.sign(&es256, &with("sub", json!("root")));
+        for token in [
+            stranger,
+            format!("{}.{signature}", other.rsplit_once('.').unwrap().0),
+            format!("{signed}."),
+            signed.to_owned(),
+            "a.b.c".to_owned(),
+            "..".to_owned(),
+            "x".repeat(MAX_BYTES + 1),
+            issuer.sign(&json!({ "alg": "none" }), &claims()),
+            issuer.sign(&json!({ "alg": "HS256" }), &claims()),
+            issuer.sign(&json!({ "alg": "ES256", "kid": "ed" }), &claims()),
+            issuer.sign(&json!({ "alg": "ES256", "crit": ["b64"] }), &claims()),
+        ] {
+            assert_eq!(tokens.principal(&token).err(), Some(Rejected::Invalid), "{token}");
+        }
+    }
+}

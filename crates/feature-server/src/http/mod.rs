@@ -5,6 +5,7 @@ mod body;
 mod envelope;
 pub(crate) mod json;
 mod media;
+mod openapi;
 mod problem;
 mod read;
 mod registry;
@@ -136,6 +137,8 @@ pub(crate) fn router(state: Arc<crate::live::State>) -> Router {
         .route("/v1/tenants/{tenant}", delete(endpoint::<write::PurgeTenant>))
         .route("/v1/views", get(endpoint::<registry::Views>))
         .route("/v1/services", get(endpoint::<registry::Services>))
+        .route("/openapi.json", get(endpoint::<openapi::OpenApi>))
+        .route("/docs", get(endpoint::<openapi::Docs>))
         .merge(feast::router())
         .method_not_allowed_fallback(nowhere(Cause::Method))
         .fallback(nowhere(Cause::UnknownPath))

@@ -1,5 +1,6 @@
 //! `fstore serve` as a process: what it says, what it keeps, and how it ends.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests may panic as the tests do")]
 
 mod common;
 

@@ -65,6 +65,7 @@ impl From<Output> for Said {
     }
 }
 
+#[allow(dead_code, reason = "not every target has views")]
 pub(crate) const VIEWS: &str = "
 feature_views:
   - name: customers

@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod admin;
+mod group;
 mod observer;
 mod read;
 mod report;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 
+use super::group::{Attempt, Group, Outcome, settle};
 use super::{Distinct, OnlineStore, RequestInfo, WriteOutcome, WriteReport};
 use crate::backend::{CallContext, Precondition, PutOutcome, RecordPut, VersionedRecord};
 use crate::entity::EntityKey;
@@ -91,73 +92,6 @@ impl<F: Into<Features>> From<(EntityKey, F, Timestamp)> for FeatureWrite {
     }
 }
 
-/// All rows of a batch that concern one entity, and the one record that they come to.
-struct Group {
-    key: RecordKey,
-    /// Index of the first row, and the row as a record of its own.
-    first: (usize, Record),
-    /// The same for the other rows; mostly there are none.
-    more: Vec<(usize, Record)>,
-}
-
-impl Group {
-    fn rows(&self) -> impl Iterator<Item = &(usize, Record)> + Clone {
-        std::iter::once(&self.first).chain(&self.more)
-    }
-
-    /// The rows merged, in their order.
-    fn merged(&self) -> Incoming {
-        if self.more.is_empty() {
-            return Incoming::Row(0);
-        }
-        let names = self.first.1.features.names();
-        let alike = |record: &Record| {
-            record.is_uniform() && record.floor.is_none() && record.features.names() == names
-        };
-        let rows = self.rows().map(|(_, record)| record);
-        if rows.clone().all(alike) {
-            // Rows that name the same features merge to the newest of them; of equal times `max` gives the last.
-            let newest = rows.enumerate().max_by_key(|(_, record)| record.event_time);
-            return Incoming::Row(newest.map_or(0, |(place, _)| place));
-        }
-        let first = self.first.1.clone();
-        Incoming::Merged(Box::new(rows.skip(1).cloned().fold(first, merge)))
-    }
-
-    /// The row at this place, as a record.
-    fn record(&self, place: usize) -> &Record {
-        place
-            .checked_sub(1)
-            .and_then(|place| self.more.get(place))
-            .map_or(&self.first.1, |(_, record)| record)
-    }
-}
-
-/// What the rows of a group come to.
-enum Incoming {
-    /// The row at this place of the group.
-    Row(usize),
-    /// A record made of several. Boxed, since few groups have one.
-    Merged(Box<Record>),
-}
-
-/// A group on its way into the store.
-struct Attempt {
-    group: Group,
-    incoming: Incoming,
-    /// What the put stores, where that is not `incoming`.
-    merged: Option<Box<Record>>,
-}
-
-impl Attempt {
-    fn incoming(&self) -> &Record {
-        match &self.incoming {
-            Incoming::Row(place) => self.group.record(*place),
-            Incoming::Merged(record) => record,
-        }
-    }
-}
-
 /// A batch whose rows have been checked.
 struct Checked {
     view: ViewKey,
@@ -166,9 +100,6 @@ struct Checked {
     /// When the write began.
     now: Timestamp,
 }
-
-/// Of a row, once it is known.
-type Outcome = Option<Result<WriteOutcome>>;
 
 impl OnlineStore {
     /// Writes features of one entity, as a merge. Without a timestamp the event time is now; without a TTL
@@ -529,21 +460,5 @@ impl OnlineStore {
         for (row, _) in group.rows() {
             outcomes[*row] = Some(Err(error.clone()));
         }
-    }
-}
-
-/// Says for each row of a group whether something of it is part of the record that the store now has.
-fn settle(group: &Group, result: &Record, outcomes: &mut [Outcome]) {
-    for (row, write) in group.rows() {
-        if result.times.is_empty() && write.floor.is_none() && write.event_time != result.event_time {
-            // Every feature of the record has another time.
-            outcomes[*row] = Some(Ok(WriteOutcome::Superseded));
-            continue;
-        }
-        let counts = |name| result.get(name).is_some_and(|f| f.event_time == write.event_time);
-        let applied = std::ptr::eq(write, result)
-            || (write.floor.is_some() && write.floor == result.floor)
-            || write.features.iter().any(|(name, _)| counts(name));
-        outcomes[*row] = Some(Ok(if applied { WriteOutcome::Applied } else { WriteOutcome::Superseded }));
     }
 }

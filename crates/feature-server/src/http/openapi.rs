@@ -154,7 +154,7 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
         "schema": { "type": "string", "pattern": "^[1-9][0-9]{0,8}(us|ms|s|m|h|d)$" },
     }));
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
-    let is_native = path.starts_with("/v1");
+    let is_native = path.starts_with("/v1") || matches!(path, "/docs" | "/openapi.json");
     let content = |name: &str| match name {
         "Nothing" => None,
         "Page" => Some(json!({ "text/html": {} })),

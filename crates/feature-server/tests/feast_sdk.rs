@@ -1,0 +1,62 @@
+//! Feast's own SDK, unchanged, with `online_store: {type: remote}`. Needs Python with `feast` in it:
+//! `FSTORE_TEST_FEAST_PYTHON` names one, else it is the `python3` of the path.
+//! `pip install feast==0.67.0` in a virtual environment makes one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "every function here is a test's")]
+
+mod common;
+
+use std::process::{Command, ExitCode};
+
+use common::{Running, map_store};
+use store_testkit::{ServerTests, TestFailure};
+
+const SETTINGS: &str = "
+stores: { main: 'memory:' }
+server:
+  listen: 127.0.0.1:0
+  admin: off
+  feast:
+    tenant: acme
+    project: rides
+    push_sources: { driver_push: driver_stats }
+    join_keys: { driver_id: int64, customer_id: string }
+feature_views:
+  - name: driver_stats
+    entities: [driver_id]
+    features: { conv_rate: float64, acc: float32, trips: int32, rides: int64, city: string, active: bool,
+                last_login: timestamp, tags: 'list<string>', emb: 'list<float32>' }
+  - { name: pair_stats, entities: [driver_id, customer_id], features: { orders: int64 } }
+feature_services:
+  - { name: ride, features: ['driver_stats:conv_rate', 'driver_stats:trips', 'pair_stats:*'] }
+";
+
+fn main() -> ExitCode {
+    ServerTests::new("feast", "python3")
+        .test("feasts_sdk_reads_and_writes_unchanged", || async {
+            let runtime = tokio::runtime::Handle::current();
+            let test = move || runtime.block_on(feasts_sdk_reads_and_writes_unchanged());
+            tokio::task::spawn_blocking(test).await.unwrap()
+        })
+        .run()
+}
+
+async fn feasts_sdk_reads_and_writes_unchanged() -> Result<(), TestFailure> {
+    let python = std::env::var("FSTORE_TEST_FEAST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let has_feast = Command::new(&python).args(["-c", "import feast"]).output();
+    if !has_feast.is_ok_and(|output| output.status.success()) {
+        let why = format!("{python} has no Feast: FSTORE_TEST_FEAST_PYTHON may name a Python that has");
+        return Err(TestFailure::unavailable(why));
+    }
+    let server = Running::with(SETTINGS, map_store()).await;
+    let url = format!("http://{}", server.address);
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/feast_sdk/client.py");
+    let run = move || Command::new(python).args([client, &url]).output();
+    let output = tokio::task::spawn_blocking(run).await.unwrap().map_err(|error| error.to_string())?;
+    server.stop().await;
+    let (said, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if output.status.success() && said.trim_end().ends_with("satisfied") {
+        return Ok(());
+    }
+    Err(format!("{said}{log}").into())
+}

@@ -3,6 +3,8 @@
 pub(crate) mod arrow;
 mod body;
 mod envelope;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod json;
 mod media;
 mod openapi;

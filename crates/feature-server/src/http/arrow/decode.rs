@@ -13,6 +13,7 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::root_as_message;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use feature_core::{
@@ -23,6 +24,8 @@ use feature_core::{
 use crate::calls::{Cause, Refusal, WriteRows, limit_of, shown};
 use crate::settings::Limits;
 
+/// What stands before the length of each message.
+const CONTINUATION: [u8; 4] = [0xff; 4];
 /// The column that has the event times, where the query names no other.
 const EVENT_TIME: &str = "event_time";
 
@@ -67,7 +70,8 @@ pub(crate) fn rows(
     options: &Options,
     limits: &Limits,
 ) -> Result<WriteRows, Refusal> {
-    // The decoder checks what it reads; should it ever not, only this request is the worse for it.
+    // Arrow's own decoder panics at some streams that are wrong in ways which `check_messages` cannot tell, such
+    // as a buffer of an odd length. Only this request is the worse for it.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, view, options, limits)));
     decoded.unwrap_or_else(|_| Err(malformed("the stream cannot be read")))
 }
@@ -83,6 +87,7 @@ fn decode(
     options: &Options,
     limits: &Limits,
 ) -> Result<WriteRows, Refusal> {
+    check_messages(body, limits)?;
     let mut decoder = StreamDecoder::new();
     let mut buffer = Buffer::from(body.clone());
     let mut all = Vec::new();
@@ -102,6 +107,51 @@ fn decode(
     }
     decoder.finish().map_err(malformed)?;
     Ok(all)
+}
+
+/// Whether each message of the stream stays within its own body: the decoder relies on that.
+fn check_messages(body: &[u8], limits: &Limits) -> Result<(), Refusal> {
+    let cut_off = || malformed("it is cut off");
+    let mut rest = body;
+    while !rest.is_empty() {
+        let (mut size, mut after) = rest.split_first_chunk::<4>().ok_or_else(cut_off)?;
+        if *size == CONTINUATION {
+            (size, after) = after.split_first_chunk::<4>().ok_or_else(cut_off)?;
+        }
+        let size = u32::from_le_bytes(*size) as usize;
+        if size == 0 {
+            return Ok(());
+        }
+        let (message, after) = after.split_at_checked(size).ok_or_else(cut_off)?;
+        let message = root_as_message(message).map_err(malformed)?;
+        let length = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
+        let (_, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
+        let batch = message
+            .header_as_record_batch()
+            .or_else(|| message.header_as_dictionary_batch().and_then(|d| d.data()));
+        if let Some(batch) = batch {
+            let buffers = batch.buffers().into_iter().flatten();
+            let within = |(offset, bytes): (i64, i64)| {
+                let end = usize::try_from(offset).ok()?.checked_add(usize::try_from(bytes).ok()?)?;
+                (end <= length && offset % 8 == 0).then_some(())
+            };
+            for buffer in buffers {
+                within((buffer.offset(), buffer.length()))
+                    .ok_or_else(|| malformed("a buffer is not where it can be"))?;
+            }
+            let rows = usize::try_from(batch.length()).map_err(malformed)?;
+            limit_of("the request", rows, limits.rows, "rows (limits.rows)")?;
+            for node in batch.nodes().into_iter().flatten() {
+                let (values, nulls) = (node.length(), node.null_count());
+                if values < 0 || nulls < 0 || nulls > values {
+                    return Err(malformed("the length of a column is none"));
+                }
+                limit_of("the request", values as usize, limits.cells, "values (limits.cells)")?;
+            }
+        }
+        rest = after;
+    }
+    Ok(())
 }
 
 /// How many values a column has, with those inside its lists.

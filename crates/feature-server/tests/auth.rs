@@ -3,9 +3,13 @@
 
 mod common;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{Client, Running};
 use feature_server::{NewKey, new_key};
 use hyper::Method;
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 struct Keys {
@@ -148,5 +152,60 @@ async fn what_anybody_may_know_needs_a_key_too_but_health_does_not() {
     }
     assert_eq!(server.client().key(keys.admin.key.expose()).get("/v1/views").await.status, 200);
     assert_eq!(server.client().get("/health").await.status, 200);
+    server.stop().await;
+}
+
+/// Signs claims with a key of its own; gives the token, and keeps the key set in a file.
+struct Issuer(Ed25519KeyPair, tempfile::NamedTempFile);
+
+impl Issuer {
+    fn new() -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x }] });
+        std::fs::write(file.path(), keys.to_string()).unwrap();
+        Self(key, file)
+    }
+
+    fn token(&self, audience: &str, expires: i64, rights: &str) -> String {
+        let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let claims = json!({ "iss": "https://issuer", "aud": audience, "sub": "model", "exp": expires,
+                             "fstore_tenants": ["acme"], "fstore_rights": [rights] });
+        let signed = format!("{}.{}", encode(json!({ "alg": "EdDSA", "kid": "1" })), encode(claims));
+        let signature = self.0.sign(signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_let_in_on_every_endpoint_by_what_they_claim() {
+    let (issuer, forger) = (Issuer::new(), Issuer::new());
+    let server = Running::start(&format!(
+        "  feast: {{ tenant: acme }}\n  auth:\n    jwt: {{ issuer: 'https://issuer', audience: fstore, jwks: {} }}",
+        issuer.1.path().display()
+    ))
+    .await;
+    let now = common::at(common::NOW).as_micros() / 1_000_000;
+    for endpoint in endpoints() {
+        let (_, path, _, right) = &endpoint;
+        for of_token in ["read", "write", "admin"] {
+            let reply =
+                ask(server.client().key(&issuer.token("fstore", now + 60, of_token)), &endpoint).await;
+            assert_eq!(reply.status, if of_token == *right { 200 } else { 403 }, "{path} with {of_token}");
+        }
+    }
+    // Each of these waits longer than the one before, so one endpoint stands for all.
+    let endpoint = &endpoints()[0];
+    for (token, part) in [
+        (issuer.token("fstore", now - 60, "read"), "the token is over"),
+        (issuer.token("other", now + 60, "read"), "another audience"),
+        (forger.token("fstore", now + 60, "read"), "not accepted"),
+    ] {
+        let reply = ask(server.client().key(&token), endpoint).await;
+        assert_eq!(reply.status, 401);
+        assert!(reply.text().contains(part) && !reply.text().contains(&token), "{}", reply.text());
+    }
     server.stop().await;
 }

@@ -198,7 +198,7 @@ pub struct RowDecoder {
 struct Layout {
     names: Arc<FeatureNames>,
     /// For each requested feature where it stands in the record; `None` is every feature, in order.
-    positions: Option<Vec<Option<usize>>>,
+    positions: Option<Arc<[Option<usize>]>>,
 }
 
 impl RowDecoder {
@@ -207,9 +207,15 @@ impl RowDecoder {
         Self { requested: requested.map(Arc::new), max_age, last: None }
     }
 
-    /// Decodes all features, and begins with the names that records of this view had in earlier reads.
-    pub(crate) fn knowing(known: &KnownLayouts, feature_view: &str, max_age: Option<Duration>) -> Self {
-        Self { last: known.of(feature_view), ..Self::new(None, max_age) }
+    /// The same, beginning with the names that records of this view had in earlier reads.
+    pub(crate) fn knowing(
+        known: &KnownLayouts,
+        feature_view: &str,
+        requested: Option<FeatureNames>,
+        max_age: Option<Duration>,
+    ) -> Self {
+        let last = known.of(feature_view, requested.as_ref());
+        Self { last, ..Self::new(requested, max_age) }
     }
 
     /// The row of an encoded record; `None` when it has expired at `now`, or when it holds no feature
@@ -337,33 +343,51 @@ impl RowDecoder {
     }
 }
 
-/// The names of each view's records, kept from read to read: to find them out is most of what a read of a
-/// single record costs, and most records of a view have the same.
+/// The names of each view's records, and where the requested ones stand among them, kept from read to read: to
+/// find that out is most of what a read of a single record costs, and most records of a view have the same names
+/// and most reads want the same of them.
 #[derive(Debug, Default)]
-pub(crate) struct KnownLayouts(RwLock<HashMap<String, (Bytes, Layout), foldhash::fast::RandomState>>);
+pub(crate) struct KnownLayouts(RwLock<HashMap<String, Vec<KnownLayout>, foldhash::fast::RandomState>>);
+
+#[derive(Debug)]
+struct KnownLayout {
+    requested: Option<Arc<FeatureNames>>,
+    section: Bytes,
+    layout: Layout,
+}
 
 impl KnownLayouts {
     /// For no more views than this, so that made-up names of views cannot fill the memory.
     const MOST: usize = 1_024;
+    /// For no more different requests of a view.
+    const REQUESTS: usize = 8;
 
-    fn of(&self, feature_view: &str) -> Option<(Bytes, Layout)> {
-        self.0.read().ok()?.get(feature_view).cloned()
+    fn of(&self, feature_view: &str, requested: Option<&FeatureNames>) -> Option<(Bytes, Layout)> {
+        let known = self.0.read().ok()?;
+        let own = known.get(feature_view)?.iter().find(|own| own.requested.as_deref() == requested)?;
+        Some((own.section.clone(), own.layout.clone()))
     }
 
-    /// Keeps what a decoder of all features of the view has found out.
+    /// Keeps what a decoder has found out.
     pub(crate) fn learn(&self, feature_view: &str, decoder: &RowDecoder) {
-        let (None, Some((section, layout))) = (&decoder.requested, &decoder.last) else { return };
-        if self.0.read().is_ok_and(|known| {
-            known.get(feature_view).is_some_and(|(_, own)| Arc::ptr_eq(&own.names, &layout.names))
-        }) {
+        let Some((section, layout)) = &decoder.last else { return };
+        // What the decoder began with and did not have to replace is the very memory that is kept here.
+        let is_kept = |own: &KnownLayout| own.section.as_ptr() == section.as_ptr();
+        if self.0.read().is_ok_and(|known| known.get(feature_view).is_some_and(|all| all.iter().any(is_kept)))
+        {
             return;
         }
-        // A read that would have to wait leaves it to a later one.
+        // Whoever would have to wait leaves it to a later read.
         let Ok(mut known) = self.0.try_write() else { return };
         if known.len() < Self::MOST || known.contains_key(feature_view) {
+            let all = known.entry(feature_view.to_owned()).or_default();
+            all.retain(|own| own.requested != decoder.requested);
+            if all.len() == Self::REQUESTS {
+                all.remove(0);
+            }
             // A copy, since the section is a part of the memory of a whole read.
             let section = Bytes::copy_from_slice(section);
-            known.insert(feature_view.to_owned(), (section, layout.clone()));
+            all.push(KnownLayout { requested: decoder.requested.clone(), section, layout: layout.clone() });
         }
     }
 }
@@ -408,7 +432,7 @@ mod tests {
         let known = KnownLayouts::default();
         let entity = EntityKey::new("id", 1).unwrap();
         let read = |record: &Bytes| {
-            let mut decoder = RowDecoder::knowing(&known, "v", None);
+            let mut decoder = RowDecoder::knowing(&known, "v", None, None);
             let row = decoder.decode(&entity, record, Timestamp::from_micros(2)).unwrap().unwrap();
             known.learn("v", &decoder);
             row
@@ -423,6 +447,41 @@ mod tests {
             assert_eq!((names(&row), row.get("b")), (vec!["a".into(), "b".into()], Some(&3.into())));
             assert_eq!((names(&read(&a)), read(&a).get("a")), (vec!["a".to_owned()], Some(&1.into())));
         }
+    }
+
+    #[test]
+    fn where_requested_names_stand_is_kept_for_each_request_and_never_used_for_other_records() {
+        let known = KnownLayouts::default();
+        let entity = EntityKey::new("id", 1).unwrap();
+        let read = |record: &Bytes, names: &[&str]| {
+            let mut decoder = RowDecoder::knowing(&known, "v", Some(names.iter().collect()), None);
+            let began = decoder.last.is_some();
+            let row = decoder.decode(&entity, record, Timestamp::from_micros(2)).unwrap().unwrap();
+            known.learn("v", &decoder);
+            let values: Vec<_> =
+                row.iter().map(|(name, status, value)| (name.to_owned(), status, value.clone())).collect();
+            (began, values)
+        };
+        let abc = record(Features::from([("a", 1), ("b", 2), ("c", 3)]));
+        let bc = record(Features::from([("b", 4), ("c", 5)]));
+        for round in 0..3 {
+            for (record, names, expected) in [
+                (&abc, ["c", "a"], [Some(3), Some(1)]),
+                (&bc, ["c", "a"], [Some(5), None]),
+                (&abc, ["a", "c"], [Some(1), Some(3)]),
+                (&abc, ["b", "x"], [Some(2), None]),
+            ] {
+                let (began, row) = read(record, &names);
+                let got: Vec<_> = row.iter().map(|(_, _, value)| value.as_i64()).collect();
+                assert_eq!(got, expected.map(|value| value.map(i64::from)));
+                assert_eq!(row.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), names);
+                assert!(began || round == 0, "{names:?}");
+            }
+        }
+        for n in 0..100 {
+            read(&abc, &[&format!("made up {n}")]);
+        }
+        assert_eq!(known.0.read().unwrap()["v"].len(), KnownLayouts::REQUESTS);
     }
 
     #[test]

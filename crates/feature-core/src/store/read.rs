@@ -134,7 +134,7 @@ impl OnlineStore {
     fn decoder(&self, feature_view: &str, feature_names: Option<&[&str]>) -> Result<RowDecoder> {
         let max_age = self.max_age_of(feature_view);
         let Some(names) = feature_names else {
-            return Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, max_age));
+            return Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, None, max_age));
         };
         let names: FeatureNames = names.iter().collect();
         if names.iter().any(str::is_empty) {
@@ -143,7 +143,7 @@ impl OnlineStore {
         if let Some(view) = self.view(feature_view) {
             view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
         }
-        Ok(RowDecoder::new(Some(names), max_age))
+        Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, Some(names), max_age))
     }
 
     /// The shorter of the view's and the handle's max age.

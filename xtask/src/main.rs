@@ -4,6 +4,7 @@
 mod bench;
 mod ci;
 mod edges;
+mod feast;
 mod features;
 mod images;
 mod links;

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::images;
+use crate::{feast, images};
 use crate::process::{Result, find, metadata};
 use crate::servers::{ALL, Server, docker_answers, image_exists, program, pulled};
 
@@ -62,7 +62,27 @@ pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
             }
         }
     }
+    if packages.contains(&"fstore-tests") {
+        variables.extend(feast()?);
+    }
     Ok(variables)
+}
+
+/// A Python with Feast's SDK.
+fn feast() -> Result<Option<(&'static str, String)>> {
+    if let Ok(python) = std::env::var(feast::VARIABLE) {
+        println!("Feast: that of {python}");
+        return Ok(None);
+    }
+    let Some(python) = feast::python()? else {
+        println!(
+            "Feast: none. The test that uses its SDK will be ignored. To have it run, set {} to a Python that has it.",
+            feast::VARIABLE
+        );
+        return Ok(None);
+    };
+    println!("Feast: that of {}", python.display());
+    Ok(Some((feast::VARIABLE, python.display().to_string())))
 }
 
 fn source(server: &Server) -> Option<Source> {

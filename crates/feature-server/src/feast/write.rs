@@ -201,6 +201,11 @@ fn value(json: &Value, wanted: ValueType) -> Result<FeatureValue, Error> {
         (ValueType::TimestampList, Value::Array(elements)) => {
             elements.iter().map(instant).collect::<Result<Vec<_>, _>>().map(FeatureValue::from)
         }
+        // Feast's SDK sends maps as JSON text.
+        (ValueType::Map, Value::String(text)) => {
+            let map = serde_json::from_str(text).map_err(|_| unexpected("a map", json))?;
+            FeatureValue::from_json(&map, Some(wanted))
+        }
         _ => FeatureValue::from_json(json, Some(wanted)),
     }
 }
@@ -214,4 +219,24 @@ fn event_time(json: &Value) -> Result<Timestamp, Error> {
 
 fn unexpected(wanted: &str, json: &Value) -> Error {
     Error::invalid_argument(format!("expected {wanted}, found {}", shown(&json.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_map_comes_as_json_text() {
+        let of = |json| value(&json, ValueType::Map);
+        let map = FeatureValue::from_json(&json!({ "a": { "b": [1, "x"] } }), Some(ValueType::Map)).unwrap();
+        assert_eq!(of(json!(r#"{"a": {"b": [1, "x"]}}"#)).unwrap(), map);
+        assert_eq!(of(json!({ "a": { "b": [1, "x"] } })).unwrap(), map);
+        assert_eq!(of(json!("null")).unwrap(), FeatureValue::Null);
+        for wrong in ["", "x", "[1]", "{\"a\":"] {
+            let error = of(json!(wrong)).unwrap_err();
+            assert!(error.message().contains("expected map") || error.message().contains("a map"), "{error}");
+        }
+    }
 }

@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{feast, images};
 use crate::process::{Result, find, metadata};
 use crate::servers::{ALL, Server, docker_answers, image_exists, program, pulled};
+use crate::{feast, images};
 
 /// How tests will get a server.
 enum Source {

@@ -380,6 +380,11 @@ pub(crate) struct ServeArgs {
     /// Where to show metrics and health, instead of what the settings say.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<std::net::SocketAddr>,
+
+    /// Serve nothing, but ask a server on this machine whether it is alive, at --admin or where the settings say;
+    /// for containers, which have no other program to ask with.
+    #[arg(long, conflicts_with_all = ["views", "listen"])]
+    pub(crate) check: bool,
 }
 
 /// What is done with keys.

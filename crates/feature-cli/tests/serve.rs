@@ -16,6 +16,7 @@ struct Served {
     process: Child,
     log: std::io::Lines<BufReader<std::process::ChildStderr>>,
     address: String,
+    admin: String,
 }
 
 impl Served {
@@ -26,13 +27,18 @@ impl Served {
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let line: Value = serde_json::from_str(&log.next().unwrap().unwrap()).unwrap();
         assert_eq!(line["message"], "serving", "{line}");
-        let address = line["listen"].as_str().unwrap().to_owned();
-        Self { process, log, address }
+        let address = |name: &str| line[name].as_str().unwrap().to_owned();
+        let (address, admin) = (address("listen"), address("admin"));
+        Self { process, log, address, admin }
     }
 
     /// The status and body of an answer.
     fn ask(&self, head: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        Self::ask_at(&self.address, head, body)
+    }
+
+    fn ask_at(address: &str, head: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(address).unwrap();
         let length = body.len();
         write!(
             stream,
@@ -104,6 +110,44 @@ fn it_serves_a_store_without_a_settings_file_and_keeps_what_was_written() {
     let (status, body) = server.ask("GET /v1/views", "");
     assert!(status == 200 && body.contains("customers"), "{body}");
     server.stop();
+}
+
+#[test]
+fn it_counts_the_connections_that_are_there() {
+    let shell = Shell::new();
+    shell.file("views.yaml", VIEWS);
+    let server = Served::start(&shell, "--store embedded:s.redb --views views.yaml");
+    let has = |number: usize| {
+        let line = format!("\nfstore_http_connections {number}\n");
+        let tries = (0..500).map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            Served::ask_at(&server.admin, "GET /metrics", "").1
+        });
+        tries.into_iter().any(|metrics| metrics.contains(&line))
+    };
+    let connected: Vec<_> = (0..3).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    assert!(has(3));
+    drop(connected);
+    assert!(has(0));
+    server.stop();
+}
+
+#[test]
+fn it_says_whether_a_server_is_alive() {
+    let shell = Shell::new();
+    shell.file("views.yaml", VIEWS);
+    let server = Served::start(&shell, "--store embedded:s.redb --views views.yaml");
+    let admin = server.admin.clone();
+    assert_eq!(shell.run(&format!("serve --check --admin {admin}")).code, 0);
+    shell
+        .file("s.yaml", format!("stores: {{ main: 'embedded::memory:' }}\nserver: {{ admin: '{admin}' }}\n"));
+    assert_eq!(shell.run("serve --check --config s.yaml").code, 0);
+    server.stop();
+    let gone = shell.run("serve --check --config s.yaml");
+    assert!(gone.code == 1 && gone.err.contains(&admin), "{}", gone.err);
+    shell.file("s.yaml", "stores: { main: 'embedded::memory:' }\nserver: { admin: off }\n");
+    let off = shell.run("serve --check --config s.yaml");
+    assert!(off.code == 2 && off.err.contains("server.admin"), "{}", off.err);
 }
 
 #[test]

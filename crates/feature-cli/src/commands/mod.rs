@@ -1,6 +1,7 @@
 //! The commands.
 
 mod admin;
+mod alive;
 mod apply;
 mod config;
 mod get;
@@ -48,6 +49,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
             Target::Store(url) => admin::compact(url, &mut output).await,
             Target::Settings(_) => Err(Failure::Usage("say which store to compact: --store URL".to_owned())),
         },
+        Command::Serve(args) if args.check => alive::check(&target, &args),
         Command::Serve(args) => serve::run(&target, &args).await,
         Command::Key(KeyCommand::New) => serve::new_key(&mut output),
         Command::Completions { shell } => {

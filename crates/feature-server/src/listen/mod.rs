@@ -56,7 +56,13 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
     let mut tasks = JoinSet::new();
     let spawned = |stream, address, slot| {
         let secure = state.tls.as_ref().map(arc_swap::ArcSwap::load_full);
-        connection(stream, address, slot, Arc::clone(&state), router.clone(), state.stopping(), secure)
+        let (state, connections) = (Arc::clone(&state), connections.clone());
+        let stopping = state.stopping();
+        let whole = connection(stream, address, slot, Arc::clone(&state), router.clone(), stopping, secure);
+        async move {
+            whole.await;
+            state.metrics.connections.set(connections.taken() as f64);
+        }
     };
     loop {
         let accepted = tokio::select! {

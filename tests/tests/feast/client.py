@@ -4,7 +4,9 @@ The further arguments are keys: one that may read and write, one that may only r
 Every failed expectation is printed; the exit code says whether there was one.
 """
 
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -20,6 +22,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Bool, Float32, Float64, Int32, Int64, Map, String, UnixTimestamp
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "from-feast.md"
 ADDRESS, KEY, READ_KEY, OTHER_KEY = sys.argv[1:5]
 T1 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 T2 = datetime(2026, 1, 4, tzinfo=timezone.utc)
@@ -86,14 +89,14 @@ def raises(kind, what, contains):
 def written_rows_are_read_by_list(feast):
     write(feast, "driver_stats", [
         {"driver_id": 1001, "conv_rate": 0.5, "trips": 7, "city": "Oslo", "event_timestamp": T1, "created": T1},
-        {"driver_id": 1002, "conv_rate": 0.25, "trips": 3, "city": "Rome", "event_timestamp": T1, "created": T1},
+        {"driver_id": 1002, "conv_rate": None, "trips": 3, "city": None, "event_timestamp": T1, "created": T1},
     ])
     features = ["driver_stats:trips", "driver_stats:conv_rate", "driver_stats:city"]
     found = read(feast, features, [{"driver_id": 1002}, {"driver_id": 1001}])
     assert found.to_dict() == {
-        "driver_id": [1002, 1001], "trips": [3, 7], "conv_rate": [0.25, 0.5], "city": ["Rome", "Oslo"],
+        "driver_id": [1002, 1001], "trips": [3, 7], "conv_rate": [None, 0.5], "city": [None, "Oslo"],
     }, found.to_dict()
-    assert list(found.to_df()["conv_rate"]) == [0.25, 0.5]
+    assert list(found.to_df()["trips"]) == [3, 7]
 
 
 def a_service_reads_several_views(feast):
@@ -184,6 +187,9 @@ def what_the_server_does_not_have_is_an_error_of_the_sdk(feast):
     key, field = Field(name="driver_id", dtype=Int64), Field(name="x", dtype=Int64)
     feast.apply([FeatureView(name="unknown", entities=[driver], schema=[key, field], source=source)])
     raises(FeatureViewNotFoundException, lambda: read(feast, ["unknown:x"], [{"driver_id": 1}]), "unknown")
+    raises(Exception, lambda: read(feast, ["driver_stats:nope"], [{"driver_id": 1}]), "nope")
+    # What the registry of the client says is not what the server has; so it does for the cases that follow.
+    feast.delete_feature_view("unknown")
 
 
 def a_key_reaches_its_tenant_and_does_what_it_may(feast):
@@ -201,6 +207,27 @@ def a_key_reaches_its_tenant_and_does_what_it_may(feast):
         os.environ["FSTORE_KEY"] = KEY
     entity = {"driver_id": 1001, "customer_id": "c-1"}
     assert read(feast, ["pair_stats:orders"], [entity]).to_dict()["orders"] == [2**60]
+
+
+def the_documents_script_declares_the_same_views(feast):
+    script = DOCUMENT.read_text().split("```python\n", 1)[1].split("```", 1)[0]
+    command = [sys.executable, "-c", script, "redis://localhost:6379", "acme"]
+    printed = subprocess.run(command, cwd=feast.repo_path, check=True, capture_output=True).stdout
+    settings = json.loads(printed)
+    key = {"Authorization": f"Bearer {KEY}"}
+    served = requests.get(f"{ADDRESS}/v1/views", headers=key, timeout=30).json()["feature_views"]
+
+    def by_name(views):
+        return {view["name"]: (view["entities"], view["features"]) for view in views}
+
+    assert by_name(settings["feature_views"]) == by_name(served), (settings["feature_views"], served)
+    assert {view["max_age"] for view in settings["feature_views"]} == {"315360000s"}
+    [service] = settings["feature_services"]
+    wanted = ["driver_stats:conv_rate", "driver_stats:trips", "pair_stats:orders"]
+    assert (service["name"], sorted(service["features"])) == ("ride", wanted), service
+    feast_section = settings["server"]["feast"]
+    assert feast_section["push_sources"] == {"driver_push": "driver_stats"}, feast_section
+    assert feast_section["join_keys"] == {"driver_id": "int64", "customer_id": "string"}, feast_section
 
 
 def a_wide_batch_is_read(feast):
@@ -224,6 +251,7 @@ CASES = [
     single_views_are_read_by_the_store_interface,
     what_the_server_does_not_have_is_an_error_of_the_sdk,
     a_key_reaches_its_tenant_and_does_what_it_may,
+    the_documents_script_declares_the_same_views,
     a_wide_batch_is_read,
 ]
 

@@ -68,9 +68,10 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
         let accepted = tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
+            // What a connection had in memory goes with its task.
+            Some(_) = tasks.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        while tasks.try_join_next().is_some() {}
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {

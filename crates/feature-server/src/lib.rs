@@ -4,6 +4,7 @@ mod admin;
 mod auth;
 mod calls;
 mod feast;
+mod grpc;
 mod http;
 mod listen;
 mod live;

@@ -3,10 +3,13 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use feature_core::ErrorKind;
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
+
+use crate::calls::{Cause, Refusal};
 
 /// What a request is about, whatever its protocol: the value of the label `route`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,11 @@ pub(crate) enum Route {
     FeastWrite,
     FeastHealth,
     FeastMaterialize,
+    WriteStream,
+    Describe,
+    FeastInfo,
+    Health,
+    Reflection,
     Unknown,
 }
 
@@ -53,6 +61,11 @@ impl Route {
             Self::FeastWrite => "feast_write_to_online_store",
             Self::FeastHealth => "feast_health",
             Self::FeastMaterialize => "feast_materialize",
+            Self::WriteStream => "write_stream",
+            Self::Describe => "describe",
+            Self::FeastInfo => "feast_get_serving_info",
+            Self::Health => "health",
+            Self::Reflection => "reflection",
             Self::Unknown => "unknown",
         }
     }
@@ -87,12 +100,35 @@ impl Turned {
 const STATUSES: [u16; 17] =
     [200, 207, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 501, 503, 504, 500];
 
+/// The names of gRPC's codes, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 type ByStatus<T> = [OnceLock<T>; STATUSES.len()];
 
 /// The metrics of the server; each is looked up once.
 pub(crate) struct ServerMetrics {
     requests: [ByStatus<Counter>; Route::NUMBER],
     seconds: [OnceLock<Histogram>; Route::NUMBER],
+    calls: [[OnceLock<Counter>; CODES.len()]; Route::NUMBER],
+    call_seconds: [OnceLock<Histogram>; Route::NUMBER],
     bytes_in: Counter,
     bytes_out: Counter,
     turned: [Counter; Turned::ALL.len()],
@@ -110,6 +146,12 @@ impl ServerMetrics {
             "fstore_http_request_seconds",
             Unit::Seconds,
             "how long a request took, until its answer was made"
+        );
+        describe_counter!("fstore_grpc_requests_total", Unit::Count, "calls of gRPC by route and code");
+        describe_histogram!(
+            "fstore_grpc_request_seconds",
+            Unit::Seconds,
+            "how long a call of gRPC took, until its answer was made"
         );
         describe_counter!("fstore_http_received_bytes_total", Unit::Bytes, "bytes of the bodies of requests");
         describe_counter!("fstore_http_sent_bytes_total", Unit::Bytes, "bytes of the bodies of answers");
@@ -129,6 +171,8 @@ impl ServerMetrics {
         Self {
             requests: Default::default(),
             seconds: Default::default(),
+            calls: std::array::from_fn(|_| Default::default()),
+            call_seconds: Default::default(),
             bytes_in: counter!("fstore_http_received_bytes_total"),
             bytes_out: counter!("fstore_http_sent_bytes_total"),
             turned: Turned::ALL
@@ -152,6 +196,27 @@ impl ServerMetrics {
         self.seconds[route as usize].get_or_init(new).record(took.as_secs_f64());
         self.bytes_in.increment(received as u64);
         self.bytes_out.increment(sent as u64);
+    }
+
+    /// A call of gRPC was answered.
+    pub(crate) fn called(&self, route: Route, code: usize, took: Duration, received: usize, sent: usize) {
+        let code = code.min(CODES.len() - 1);
+        let new = || counter!("fstore_grpc_requests_total", "route" => route.name(), "code" => CODES[code]);
+        self.calls[route as usize][code].get_or_init(new).increment(1);
+        let new = || histogram!("fstore_grpc_request_seconds", "route" => route.name());
+        self.call_seconds[route as usize].get_or_init(new).record(took.as_secs_f64());
+        self.bytes_in.increment(received as u64);
+        self.bytes_out.increment(sent as u64);
+    }
+
+    /// A request was not done.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        match (refusal.cause(), refusal.error().kind()) {
+            (Cause::Busy, _) => self.turned_away(Turned::Busy),
+            (_, ErrorKind::LimitExceeded) => self.turned_away(Turned::TooLarge),
+            (_, ErrorKind::PermissionDenied) => self.turned_away(Turned::Denied),
+            _ => {}
+        }
     }
 
     /// Something was not let in.

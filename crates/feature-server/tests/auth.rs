@@ -209,3 +209,146 @@ async fn tokens_are_let_in_on_every_endpoint_by_what_they_claim() {
     }
     server.stop().await;
 }
+
+/// Every method of gRPC about data of the tenant `acme`, with the right that it needs.
+fn methods() -> Vec<(&'static str, common::grpc::Raw, &'static str)> {
+    use common::grpc::{Raw, devices, entities, pb, proto::feast};
+    use prost::Message;
+    let (tenant, view) = (|| "acme".to_owned(), || "devices".to_owned());
+    let read = pb::ReadRequest {
+        tenant: tenant(),
+        view: view(),
+        entities: Some(entities("device_id", [1])),
+        ..Default::default()
+    };
+    let write = pb::WriteRequest { tenant: tenant(), view: view(), rows: Some(devices(1..2)) };
+    let stream = pb::WriteStreamRequest { tenant: tenant(), view: view(), rows: Some(devices(1..2)) };
+    let delete =
+        pb::DeleteRequest { tenant: tenant(), view: view(), entities: Some(entities("device_id", [1])) };
+    let purge = pb::PurgeRequest { tenant: tenant(), view: view(), whole_tenant: false };
+    let scan = pb::ScanRequest { tenant: tenant(), view: view(), limit: None };
+    let ids = feast::types::RepeatedValue {
+        val: vec![feast::types::Value { val: Some(feast::types::value::Val::StringVal("a".into())) }],
+    };
+    let feast_read = feast::serving::GetOnlineFeaturesRequest {
+        kind: Some(feast::serving::get_online_features_request::Kind::Features(
+            feast::serving::FeatureList { val: vec!["devices:logins".to_owned()] },
+        )),
+        entities: [("device_id".to_owned(), ids)].into(),
+        ..Default::default()
+    };
+    let raw = |message: &dyn Fn() -> Vec<u8>| Raw(message());
+    vec![
+        ("/fstore.v1.FeatureStore/Read", raw(&|| read.encode_to_vec()), "read"),
+        ("/fstore.v1.FeatureStore/Scan", raw(&|| scan.encode_to_vec()), "read"),
+        ("/fstore.v1.FeatureStore/Write", raw(&|| write.encode_to_vec()), "write"),
+        ("/fstore.v1.FeatureStore/WriteStream", raw(&|| stream.encode_to_vec()), "write"),
+        ("/fstore.v1.FeatureStore/Delete", raw(&|| delete.encode_to_vec()), "write"),
+        ("/fstore.v1.FeatureStore/Purge", raw(&|| purge.encode_to_vec()), "admin"),
+        ("/feast.serving.ServingService/GetOnlineFeatures", raw(&|| feast_read.encode_to_vec()), "read"),
+    ]
+}
+
+/// How a call ended.
+async fn code(
+    client: &common::grpc::Client,
+    method: &'static str,
+    message: common::grpc::Raw,
+) -> tonic::Code {
+    match client.stream::<_, common::grpc::Raw>(method, futures::stream::iter([message])).await {
+        Err(status) => status.code(),
+        Ok(mut answers) => loop {
+            match answers.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return tonic::Code::Ok,
+                Err(status) => return status.code(),
+            }
+        },
+    }
+}
+
+#[tokio::test]
+async fn each_method_of_grpc_lets_in_whom_it_should_and_nobody_else() {
+    use tonic::Code::{Ok, PermissionDenied, Unauthenticated};
+    let (server, keys) = start().await;
+    let client = || common::grpc::Client::of(server.address);
+    for (method, message, right) in methods() {
+        for (key, rights) in
+            [(&keys.reader, "read"), (&keys.writer, "write"), (&keys.admin, "admin"), (&keys.other, "")]
+        {
+            let found = code(&client().key(key.key.expose()), method, message.clone()).await;
+            let wanted = if rights == right { Ok } else { PermissionDenied };
+            assert_eq!(found, wanted, "{method} with {rights}");
+        }
+        assert_eq!(code(&client(), method, message.clone()).await, Unauthenticated, "{method} without a key");
+        let wrong = client().key(keys.stranger.key.expose());
+        assert_eq!(code(&wrong, method, message.clone()).await, Unauthenticated, "{method} with a wrong key");
+        let other_header = client().with("x-api-key", keys.reader.key.expose());
+        let wanted = if right == "read" { Ok } else { PermissionDenied };
+        assert_eq!(code(&other_header, method, message).await, wanted, "{method} with x-api-key");
+    }
+    let raw = common::grpc::Raw::default;
+    for method in [
+        "/fstore.v1.FeatureStore/Describe",
+        "/feast.serving.ServingService/GetFeastServingInfo",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/fstore.v1.FeatureStore/Nothing",
+    ] {
+        assert_eq!(code(&client(), method, raw()).await, Unauthenticated, "{method} without a key");
+        let any = code(&client().key(keys.admin.key.expose()), method, raw()).await;
+        assert!(!matches!(any, Unauthenticated | PermissionDenied), "{method} with any key: {any}");
+    }
+    assert_eq!(code(&client(), "/grpc.health.v1.Health/Check", raw()).await, Ok, "health is open to all");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn grpc_tells_no_secret_and_not_whether_a_tenant_exists() {
+    let (server, keys) = start().await;
+    let client = common::grpc::Client::of(server.address);
+    let wrong = keys.stranger.key.expose();
+    let scan = |tenant: &str| common::grpc::pb::ScanRequest {
+        tenant: tenant.to_owned(),
+        view: "customers".to_owned(),
+        limit: None,
+    };
+    let status = client.clone().key(wrong).scan(scan("acme")).await.unwrap_err();
+    assert!(!format!("{status:?}").contains(wrong));
+    let other = client.key(keys.other.key.expose()).with("x-request-id", "1");
+    let there = other.scan(scan("acme")).await.unwrap_err();
+    let absent = other.scan(scan("nobody")).await.unwrap_err();
+    assert_eq!((there.code(), there.message()), (tonic::Code::PermissionDenied, absent.message()));
+    let (there, absent) = (common::grpc::info(&there), common::grpc::info(&absent));
+    assert_eq!((there.reason, there.metadata), (absent.reason, absent.metadata));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_let_in_on_every_method_by_what_they_claim() {
+    use tonic::Code::{Ok, PermissionDenied, Unauthenticated};
+    let (issuer, forger) = (Issuer::new(), Issuer::new());
+    let server = Running::start(&format!(
+        "  feast: {{ tenant: acme }}\n  auth:\n    jwt: {{ issuer: 'https://issuer', audience: fstore, jwks: {} }}",
+        issuer.1.path().display()
+    ))
+    .await;
+    let client = || common::grpc::Client::of(server.address);
+    let now = common::at(common::NOW).as_micros() / 1_000_000;
+    for (method, message, right) in methods() {
+        for of_token in ["read", "write", "admin"] {
+            let with = client().key(&issuer.token("fstore", now + 60, of_token));
+            let wanted = if of_token == right { Ok } else { PermissionDenied };
+            assert_eq!(code(&with, method, message.clone()).await, wanted, "{method} with {of_token}");
+        }
+    }
+    let (method, message, right) = methods().remove(0);
+    for token in [
+        issuer.token("fstore", now - 60, right),
+        issuer.token("other", now + 60, right),
+        forger.token("fstore", now + 60, right),
+    ] {
+        assert_eq!(code(&client().key(&token), method, message.clone()).await, Unauthenticated);
+    }
+    server.stop().await;
+}

@@ -144,9 +144,8 @@ fn removed_renumbered_and_retyped_parts_are_found() {
         change(&mut set);
         broken(&released, &surface(&set)).len()
     };
-    let own = |set: &FileDescriptorSet| {
-        set.file.iter().position(|file| file.package() == "fstore.v1").unwrap()
-    };
+    let own =
+        |set: &FileDescriptorSet| set.file.iter().position(|file| file.package() == "fstore.v1").unwrap();
     assert_eq!(find(&|_| {}), 0);
     for change in [
         &(|file: &mut prost_types::FileDescriptorProto| drop(file.message_type[0].field.remove(1)))

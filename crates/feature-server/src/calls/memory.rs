@@ -76,6 +76,11 @@ impl Reservation {
         Ok(())
     }
 
+    /// Takes what another has.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        self.taken += std::mem::take(&mut other.taken);
+    }
+
     /// Takes so much more.
     ///
     /// # Errors

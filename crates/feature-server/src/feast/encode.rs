@@ -1,27 +1,13 @@
 //! The answer to `/get-online-features`, written straight into its buffer.
 
 use feature_core::{FeatureValue, Timestamp};
-use serde_json::Value;
 
-use super::read::{EPOCH, status};
+use super::read::{EPOCH, Found, status};
 use crate::calls::{Column, Table};
 use crate::http::json::encode::{Times, list, put};
 
-/// What an answer says.
-pub(super) struct Answer<'a> {
-    pub(super) rows: usize,
-    /// The join keys that the request brought.
-    pub(super) entities: &'a [(String, Vec<Value>)],
-    /// What the features are called, in the order of the request.
-    pub(super) names: &'a [String],
-    /// Which of them are in the table, in its order.
-    pub(super) readable: &'a [bool],
-    pub(super) table: Option<&'a Table>,
-    /// The views, where they are asked for.
-    pub(super) view_metadata: Option<&'a [&'a str]>,
-}
-
-pub(super) fn answer(answer: &Answer<'_>) -> Vec<u8> {
+/// The answer that says what was found.
+pub(super) fn answer(answer: &Found) -> Vec<u8> {
     let columns = answer.entities.len() + answer.names.len();
     let mut out = Vec::with_capacity(256 + columns * (answer.rows * 56 + 96));
     let mut times = Times::default();
@@ -34,8 +20,8 @@ pub(super) fn answer(answer: &Answer<'_>) -> Vec<u8> {
         list(&mut out, values, put);
         repeated(&mut out, answer.rows, "PRESENT", &mut times);
     }
-    let mut read = answer.table.into_iter().flat_map(Table::columns);
-    for readable in answer.readable {
+    let mut read = answer.table.iter().flat_map(Table::columns);
+    for readable in &answer.readable {
         out.push(b',');
         match if *readable { read.next() } else { None } {
             Some(column) => found(&mut out, &column, &mut times),
@@ -47,9 +33,9 @@ pub(super) fn answer(answer: &Answer<'_>) -> Vec<u8> {
         }
     }
     out.extend_from_slice(b"],\"metadata\":{\"feature_names\":");
-    let names = answer.entities.iter().map(|(name, _)| name).chain(answer.names);
+    let names = answer.entities.iter().map(|(name, _)| name).chain(&answer.names);
     list(&mut out, names, put);
-    if let Some(views) = answer.view_metadata {
+    if let Some(views) = &answer.view_metadata {
         out.extend_from_slice(b",\"feature_view_metadata\":");
         list(&mut out, views, |out, view| {
             out.extend_from_slice(b"{\"name\":");

@@ -14,6 +14,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 pub(crate) use error::refuse;
+pub(crate) use read::{Asked, Found, find};
 
 use crate::calls::{Call, Cause, Refusal};
 use crate::http::{Access, Content, Context, Endpoint, Reply, Request, endpoint};

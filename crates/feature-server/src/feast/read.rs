@@ -12,7 +12,7 @@ use store_unified::{CellStatus, FeatureRef, Registry};
 use super::error::{named, refuse};
 use super::{encode, tenant_of};
 use crate::auth::Right;
-use crate::calls::{Call, Cause, ReadRequest, Refusal, Wanted};
+use crate::calls::{Call, Cause, ReadRequest, Refusal, Table, Wanted};
 use crate::http::json::{self, Bounded, Bounds, Text};
 use crate::http::{Access, Context, Endpoint, Reply, Request, json_body};
 use crate::observe::Route;
@@ -32,20 +32,23 @@ impl Endpoint for GetOnlineFeatures {
         json_body(&request.headers)?;
         let bounds = Bounds::new(&call.live.settings.limits);
         let body = json::read(&request.body, &bounds, BodySeed(&bounds))?;
-        let tenant = tenant_of(call)?;
-        let project = match call.live.settings.feast.project.as_str() {
-            "" => tenant.clone(),
-            project => project.to_owned(),
-        };
-        answer(call, &tenant, body)
-            .await
-            .map(Reply::json)
-            .map_err(|refusal| in_feasts_words(refusal, &project))
+        let found = find(call, body).await?;
+        Ok(Reply::json(encode::answer(&found)))
     }
 
     fn refuse(refusal: &Refusal, _: &Context) -> Reply {
         refuse(refusal)
     }
+}
+
+/// Finds what is asked for, of the tenant that the call is about; what goes wrong is in Feast's words.
+pub(crate) async fn find(call: &mut Call, asked: Asked) -> Result<Found, Refusal> {
+    let tenant = tenant_of(call)?;
+    let project = match call.live.settings.feast.project.as_str() {
+        "" => tenant.clone(),
+        project => project.to_owned(),
+    };
+    found(call, &tenant, asked).await.map_err(|refusal| in_feasts_words(refusal, &project))
 }
 
 fn in_feasts_words(refusal: Refusal, project: &str) -> Refusal {
@@ -64,35 +67,49 @@ fn in_feasts_words(refusal: Refusal, project: &str) -> Refusal {
     }
 }
 
-/// What is asked for.
+/// What is asked for, in whichever protocol of Feast's.
 #[derive(Default)]
-struct Body {
-    features: Option<Vec<String>>,
-    feature_service: Option<String>,
+pub(crate) struct Asked {
+    pub(crate) features: Option<Vec<String>>,
+    pub(crate) feature_service: Option<String>,
     /// The columns, in the order of the request.
-    entities: Vec<(String, Vec<Value>)>,
-    full_feature_names: bool,
-    view_metadata: bool,
+    pub(crate) entities: Vec<(String, Vec<Value>)>,
+    pub(crate) full_feature_names: bool,
+    pub(crate) view_metadata: bool,
+}
+
+/// What is found.
+pub(crate) struct Found {
+    pub(crate) rows: usize,
+    /// The join keys that the request brought.
+    pub(crate) entities: Vec<(String, Vec<Value>)>,
+    /// What the features are called, in the order of the request.
+    pub(crate) names: Vec<String>,
+    /// Which of them are in the table, in its order.
+    pub(crate) readable: Vec<bool>,
+    pub(crate) table: Option<Table>,
+    /// The views, where they are asked for.
+    pub(crate) view_metadata: Option<Vec<String>>,
 }
 
 struct BodySeed<'b>(&'b Bounds);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
-    type Value = Body;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Body, D::Error> {
+    type Value = Asked;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Asked, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for BodySeed<'_> {
-    type Value = Body;
+    type Value = Asked;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of `features` or `feature_service`, and `entities`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
-        let mut body = Body::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Asked, A::Error> {
+        let mut body = Asked::default();
         while let Some(Text(key)) = members.next_key()? {
             match &*key {
                 "features" => body.features = members.next_value()?,
@@ -137,7 +154,7 @@ impl<'de> Visitor<'de> for Columns<'_> {
     }
 }
 
-async fn answer(call: &mut Call, tenant: &str, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn found(call: &mut Call, tenant: &str, body: Asked) -> Result<Found, Refusal> {
     let Some(registry) = call.registry().cloned() else {
         return Err(Refusal::invalid("no feature view is declared: Feast's protocol needs declared views"));
     };
@@ -194,18 +211,10 @@ async fn answer(call: &mut Call, tenant: &str, body: Body) -> Result<Vec<u8>, Re
 
     let view_metadata = body.view_metadata.then(|| {
         let mut seen = HashSet::new();
-        columns.iter().map(FeatureRef::view).filter(|view| seen.insert(*view)).collect::<Vec<_>>()
+        columns.iter().map(FeatureRef::view).filter(|view| seen.insert(*view)).map(str::to_owned).collect()
     });
-    let names = columns.iter().map(|column| name_of(column, body.full_feature_names));
-    let names: Vec<String> = names.collect();
-    Ok(encode::answer(&encode::Answer {
-        rows,
-        entities: &entities,
-        names: &names,
-        readable: &complete,
-        table: table.as_ref(),
-        view_metadata: view_metadata.as_deref(),
-    }))
+    let names = columns.iter().map(|column| name_of(column, body.full_feature_names)).collect();
+    Ok(Found { rows, entities, names, readable: complete, table, view_metadata })
 }
 
 /// How many rows the columns have.

@@ -19,28 +19,28 @@ use crate::auth::{Credentials, Principal};
 use crate::calls::{Call, Cause, Refusal, Reservation};
 use crate::listen::Peer;
 use crate::live::{Live, State as Server};
-use crate::observe::Turned;
+use crate::observe::{Route, Turned};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of a request beside what it asks.
 pub(crate) struct Context {
-    began: Instant,
-    request_id: HeaderValue,
+    pub(crate) began: Instant,
+    pub(crate) request_id: HeaderValue,
     trace: Option<String>,
     pub(crate) path: String,
     method: hyper::Method,
     version: Version,
-    peer: Option<Peer>,
-    principal: Option<Arc<Principal>>,
-    received: usize,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) received: usize,
 }
 
 impl Context {
-    fn new(parts: &Parts) -> Self {
+    pub(crate) fn new(parts: &Parts) -> Self {
         let own = parts.headers.get(REQUEST_ID).filter(|id| is_plain(id.as_bytes()));
         Self {
             began: Instant::now(),
@@ -157,7 +157,7 @@ async fn answer<E: Endpoint>(
 }
 
 /// Who asks. Whoever is not let in waits for the answer, each time longer.
-async fn authenticate(
+pub(crate) async fn authenticate(
     server: &Server,
     live: &Live,
     context: &Context,
@@ -183,7 +183,7 @@ async fn authenticate(
     }
 }
 
-fn token_of(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn token_of(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(AUTHORIZATION).map(|value| {
         let text = value.to_str().unwrap_or_default();
         match text.split_once(' ') {
@@ -195,7 +195,7 @@ fn token_of(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| headers.get(API_KEY).map(|key| key.to_str().unwrap_or_default()))
 }
 
-fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
+pub(crate) fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     let Some(value) = headers.get(REQUEST_TIMEOUT) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     let timeout = parse_duration(text).ok().filter(|timeout| !timeout.is_zero());
@@ -238,35 +238,50 @@ fn note<E: Endpoint>(
     let status = reply.status.as_u16();
     server.metrics.answered(E::ROUTE, status, took, context.received, reply.content.len());
     if let Some(refusal) = refusal {
-        match (refusal.cause(), refusal.error().kind()) {
-            (Cause::Busy, _) => server.metrics.turned_away(Turned::Busy),
-            (_, ErrorKind::LimitExceeded) => server.metrics.turned_away(Turned::TooLarge),
-            (_, ErrorKind::PermissionDenied) => server.metrics.turned_away(Turned::Denied),
-            _ => {}
-        }
+        server.metrics.refused(refusal);
     }
     let failed = refusal.is_some() || status == 207;
-    if !failed && took < live.settings.timeouts.slow {
-        return;
+    if failed || took >= live.settings.timeouts.slow {
+        let inside = status >= 500;
+        context.log(&Outcome { route: E::ROUTE, status, inside, refusal, sent: reply.content.len(), took });
     }
-    // What a client has sent may be personal; what a store says is for the operator.
-    let error = refusal.filter(|_| status >= 500).map(|refusal| refusal.error().message().to_owned());
-    tracing::warn!(
-        target: "feature_server::request",
-        request_id = context.request_id(),
-        trace_id = context.trace.as_deref(),
-        route = E::ROUTE.name(),
-        method = context.method.as_str(),
-        path = &*crate::calls::shown(&context.path),
-        status,
-        kind = refusal.map(kind_of),
-        error,
-        in_doubt = refusal.map(|refusal| refusal.error().in_doubt()),
-        principal = context.principal.as_ref().map(|principal| principal.name()),
-        peer = context.peer.as_ref().map(|peer| peer.address.to_string()),
-        received = context.received,
-        sent = reply.content.len(),
-        took_ms = took.as_secs_f64() * 1e3,
-        "request"
-    );
+}
+
+/// What became of a request.
+pub(crate) struct Outcome<'a> {
+    pub(crate) route: Route,
+    /// The status of HTTP, or the code of gRPC.
+    pub(crate) status: u16,
+    /// Whether it failed for a reason that is the operator's concern.
+    pub(crate) inside: bool,
+    pub(crate) refusal: Option<&'a Refusal>,
+    pub(crate) sent: usize,
+    pub(crate) took: Duration,
+}
+
+impl Context {
+    /// Writes a line about the request.
+    pub(crate) fn log(&self, outcome: &Outcome<'_>) {
+        let refusal = outcome.refusal;
+        // What a client has sent may be personal; what a store says is for the operator.
+        let error = refusal.filter(|_| outcome.inside).map(|refusal| refusal.error().message().to_owned());
+        tracing::warn!(
+            target: "feature_server::request",
+            request_id = self.request_id(),
+            trace_id = self.trace.as_deref(),
+            route = outcome.route.name(),
+            method = self.method.as_str(),
+            path = &*crate::calls::shown(&self.path),
+            status = outcome.status,
+            kind = refusal.map(kind_of),
+            error,
+            in_doubt = refusal.map(|refusal| refusal.error().in_doubt()),
+            principal = self.principal.as_ref().map(|principal| principal.name()),
+            peer = self.peer.as_ref().map(|peer| peer.address.to_string()),
+            received = self.received,
+            sent = outcome.sent,
+            took_ms = outcome.took.as_secs_f64() * 1e3,
+            "request"
+        );
+    }
 }

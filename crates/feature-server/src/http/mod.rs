@@ -25,13 +25,14 @@ use feature_core::Error;
 use hyper::{HeaderMap, StatusCode};
 
 pub(crate) use body::Content;
-pub(crate) use envelope::{Context, endpoint};
+pub(crate) use envelope::{Context, Outcome, REQUEST_ID, authenticate, endpoint, timeout_of, token_of};
 pub(crate) use media::json_body;
 pub(crate) use problem::{headers as refusal_headers, kind_of, status_of};
 
 use crate::auth::Right;
 use crate::calls::{Call, Cause, Refusal};
 use crate::feast;
+use crate::grpc;
 use crate::observe::Route;
 
 /// Something that can be asked over HTTP. The type itself is what the path says.
@@ -102,6 +103,10 @@ impl Endpoint for Nowhere {
     fn access(&self, _: &Call) -> Result<Access, Refusal> {
         let message = match self.0 {
             Cause::Method => "this address does not take the method; the header `allow` says which it takes",
+            Cause::MediaType => {
+                "this is a method of gRPC: call it with a client of gRPC, over HTTP/2 and with the content type \
+                 application/grpc"
+            }
             _ => "there is nothing at this address; GET /openapi.json describes what there is",
         };
         Err(Refusal::new(self.0.clone(), Error::invalid_argument(message)))
@@ -112,7 +117,7 @@ impl Endpoint for Nowhere {
     }
 
     fn refuse(refusal: &Refusal, context: &Context) -> Reply {
-        if context.path.starts_with("/v1/") {
+        if context.path.starts_with("/v1/") || *refusal.cause() == Cause::MediaType {
             problem::reply(refusal, context)
         } else {
             feast::refuse(refusal)
@@ -120,11 +125,22 @@ impl Endpoint for Nowhere {
     }
 }
 
+/// Answers a request that is not of gRPC, at the address of one of its methods.
+pub(crate) async fn not_grpc(
+    state: Arc<crate::live::State>,
+    request: axum::extract::Request,
+) -> axum::response::Response {
+    envelope::run(state, Ok(Nowhere(Cause::MediaType)), request).await
+}
+
 /// Everything that is answered on the data port.
 pub(crate) fn router(state: Arc<crate::live::State>) -> Router {
     let nowhere = |cause: Cause| {
-        move |State(state): State<Arc<crate::live::State>>, request: axum::extract::Request| {
-            envelope::run(state, Ok(Nowhere(cause)), request)
+        move |State(state): State<Arc<crate::live::State>>, request: axum::extract::Request| async move {
+            match grpc::is_call(&request) {
+                true => grpc::unknown_method(state, request).await,
+                false => envelope::run(state, Ok(Nowhere(cause)), request).await,
+            }
         }
     };
     Router::new()
@@ -142,6 +158,7 @@ pub(crate) fn router(state: Arc<crate::live::State>) -> Router {
         .route("/openapi.json", get(endpoint::<openapi::OpenApi>))
         .route("/docs", get(endpoint::<openapi::Docs>))
         .merge(feast::router())
+        .merge(grpc::router(&state))
         .method_not_allowed_fallback(nowhere(Cause::Method))
         .fallback(nowhere(Cause::UnknownPath))
         .with_state(state)

@@ -1,6 +1,8 @@
 //! A server in this process, over stores in memory, and a client.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests share this, and each uses a part")]
 
+pub(crate) mod grpc;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -165,14 +165,22 @@ async fn what_feasts_service_cannot_answer_it_says_why() {
     let logins = features(&["devices:logins"]);
     let boolean = types::RepeatedValue { val: vec![types::Value { val: Some(Val::BoolVal(true)) }] };
     for (request, code, reason) in [
-        (ask(features(&["none:x"]), &[ids.clone()]), Code::NotFound, "FeatureViewNotFoundException"),
         (
-            ask(Some(Kind::FeatureService("none".into())), &[ids.clone()]),
+            ask(features(&["none:x"]), std::slice::from_ref(&ids)),
+            Code::NotFound,
+            "FeatureViewNotFoundException",
+        ),
+        (
+            ask(Some(Kind::FeatureService("none".into())), std::slice::from_ref(&ids)),
             Code::NotFound,
             "FeatureServiceNotFoundException",
         ),
-        (ask(features(&["devices:none"]), &[ids.clone()]), Code::InvalidArgument, "InvalidArgument"),
-        (ask(None, &[ids.clone()]), Code::InvalidArgument, "InvalidArgument"),
+        (
+            ask(features(&["devices:none"]), std::slice::from_ref(&ids)),
+            Code::InvalidArgument,
+            "InvalidArgument",
+        ),
+        (ask(None, std::slice::from_ref(&ids)), Code::InvalidArgument, "InvalidArgument"),
         (ask(logins.clone(), &[]), Code::InvalidArgument, "InvalidArgument"),
         (ask(logins.clone(), &[ids, ("other", ints(&[1, 2]))]), Code::InvalidArgument, "InvalidArgument"),
         (ask(logins, &[("device_id", boolean)]), Code::InvalidArgument, "InvalidArgument"),

@@ -117,7 +117,7 @@ fn deleted(view: String, rows: &[(usize, Result<bool, Error>)]) -> pb::DeletedVi
 pub(super) struct Purge;
 
 impl Method for Purge {
-    const ROUTE: Route = Route::PurgeView;
+    const ROUTE: Route = Route::Purge;
     const SHAPE: &'static Shape = &SMALL;
     type Request = pb::PurgeRequest;
     type Response = pb::PurgeResponse;

@@ -559,6 +559,27 @@ async fn no_more_calls_are_worked_on_than_may_be() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_given_up_leave_nothing() {
+    let backend = slow(Duration::from_millis(200));
+    let server = Running::with(&settings("  limits: { in_flight: 8, memory: 1MiB }"), backend).await;
+    let client = Client::of(server.address);
+    let call = || client.read(read("devices", entities("device_id", 0..100)));
+    for _ in 0..100 {
+        // Each is reset on the same connection.
+        let calls = futures::future::join_all((0..8).map(|_| call()));
+        assert!(tokio::time::timeout(Duration::from_millis(10), calls).await.is_err());
+    }
+    let mut tries = 0;
+    while let Err(status) = call().await {
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        tries += 1;
+        assert!(tries < 100, "what was given up is still worked on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_not_grpc_is_told_what_to_use() {
     let (server, client) = start().await;

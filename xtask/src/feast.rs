@@ -8,8 +8,8 @@ use crate::process::{Result, root, succeeds_within};
 
 /// Tells the test which Python has Feast.
 pub(crate) const VARIABLE: &str = "FSTORE_TEST_FEAST_PYTHON";
-/// The package whose protocol the server speaks.
-const PACKAGE: &str = "feast==0.67.0";
+/// The package whose protocol the server speaks, with what its stub of the gRPC service needs.
+const PACKAGE: &str = "feast[grpcio]==0.67.0";
 /// For some hundred megabytes of packages.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// # Errors
 /// When it cannot be noted that the environment is complete.
 pub(crate) fn python() -> Result<Option<PathBuf>> {
-    let folder = root().join("target/tools").join(PACKAGE.replace("==", "-"));
+    let folder = root().join("target/tools").join("feast-0.67.0-grpcio");
     let (python, complete) = (folder.join("bin/python"), folder.join("complete"));
     if complete.is_file() {
         return Ok(Some(python));

@@ -56,7 +56,8 @@ async fn ask() -> Result<(), TestFailure> {
     let python = std::env::var("FSTORE_TEST_FEAST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has_feast = Command::new(&python).args(["-c", "import feast, grpc"]).output();
     if !has_feast.is_ok_and(|output| output.status.success()) {
-        let why = format!("{python} has no Feast with gRPC: FSTORE_TEST_FEAST_PYTHON may name a Python that has");
+        let why =
+            format!("{python} has no Feast with gRPC: FSTORE_TEST_FEAST_PYTHON may name a Python that has");
         return Err(TestFailure::unavailable(why));
     }
     let server = Running::with(SETTINGS, map_store()).await;

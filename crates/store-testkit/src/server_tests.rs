@@ -12,8 +12,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use crate::harness::{is_required, one_line, say};
 use crate::servers;
 
-/// How long a test may take; one that hangs must not hang the run.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a test may take; one that hangs must not hang the run. The first that needs the program compiles it.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Tests at a time: what they do loads the machine, and each has several servers.
 const THREADS: usize = 2;
 

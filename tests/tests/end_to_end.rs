@@ -146,15 +146,16 @@ async fn fraud(store: &UnifiedFeatureStore, tenant: &str) -> FeatureTable {
 
 /// What a table has, column by column: values where there are some, else the status.
 fn cells(table: &FeatureTable) -> Vec<(String, Vec<Value>)> {
-    let cell = |(value, status): (&feature_core::FeatureValue, &CellStatus)| match status {
+    let cell = |(value, status): (std::borrow::Cow<'_, feature_core::FeatureValue>, &CellStatus)| match status
+    {
         CellStatus::Present => value.to_json(),
         status => json!(status.name()),
     };
-    let column = |column: &store_unified::FeatureColumn| {
-        let cells = column.values().iter().zip(column.statuses()).map(cell).collect();
+    let column = |column: store_unified::FeatureColumn<'_>| {
+        let cells = column.values().zip(column.statuses()).map(cell).collect();
         (column.name().to_owned(), cells)
     };
-    table.columns().iter().map(column).collect()
+    table.columns().map(column).collect()
 }
 
 fn the_program_writes(world: &World) {

@@ -150,13 +150,11 @@ impl Story {
     async fn several_views(&mut self) -> Result<()> {
         self.say("\n5. Read several views in one call: all that a model needs, still one round trip.")?;
         let keys = [tailnum("N386AA")?];
-        let reads =
-            [("last_flight", &["dest", "air_time"][..]), ("airframe", &["manufacturer", "model", "seats"])]
-                .map(|(feature_view, names)| ViewRead {
-                    feature_view,
-                    entity_keys: &keys,
-                    feature_names: Some(names),
-                });
+        let names = |names: &[&str]| Arc::new(names.iter().collect());
+        let (flight, airframe) = (names(&["dest", "air_time"]), names(&["manufacturer", "model", "seats"]));
+        let reads = [("last_flight", &flight), ("airframe", &airframe)].map(|(feature_view, names)| {
+            ViewRead { feature_view, entity_keys: &keys, feature_names: Some(names) }
+        });
         let rows = self.store.read_views(TENANT, &reads).await?;
         for (read, row) in reads.iter().zip(rows.into_iter().flatten()) {
             let text = row?.map_or_else(|| "(no record)".to_owned(), |row| in_a_line(&row));

@@ -58,16 +58,16 @@ impl FeatureValue {
             Self::Bool(v) => write(out, v),
             Self::Int32(v) => write(out, v),
             Self::Int64(v) => write(out, v),
-            Self::Float32(v) => write_float(out, v, f64::from(*v)),
-            Self::Float64(v) => write_float(out, v, *v),
+            Self::Float32(v) => write_float32(out, *v),
+            Self::Float64(v) => Self::write_json_float(out, *v),
             Self::String(v) => write(out, v),
             Self::Bytes(v) => write_bytes(out, v),
             Self::Timestamp(v) => write(out, v),
             Self::BoolList(v) => write_list(out, v, write),
             Self::Int32List(v) => write_list(out, v, write),
             Self::Int64List(v) => write_list(out, v, write),
-            Self::Float32List(v) => write_list(out, v, |out, v| write_float(out, v, f64::from(*v))),
-            Self::Float64List(v) => write_list(out, v, |out, v| write_float(out, v, *v)),
+            Self::Float32List(v) => write_list(out, v, |out, v| write_float32(out, *v)),
+            Self::Float64List(v) => write_list(out, v, |out, v| Self::write_json_float(out, *v)),
             Self::StringList(v) => write_list(out, v, write),
             Self::BytesList(v) => write_list(out, v, |out, v| write_bytes(out, v)),
             Self::TimestampList(v) => write_list(out, v, write),
@@ -83,6 +83,14 @@ impl FeatureValue {
                 }
                 out.push(b'}');
             }
+        }
+    }
+
+    /// As [`write_json`](Self::write_json), for a float that is no [`FeatureValue`] yet.
+    pub fn write_json_float(out: &mut Vec<u8>, value: f64) {
+        match value.is_finite() {
+            true => out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes()),
+            false => write(out, &float64(value)),
         }
     }
 
@@ -111,8 +119,11 @@ fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     debug_assert!(written.is_ok());
 }
 
-fn write_float<T: Serialize>(out: &mut Vec<u8>, own: &T, value: f64) {
-    if value.is_finite() { write(out, own) } else { write(out, &float64(value)) }
+fn write_float32(out: &mut Vec<u8>, value: f32) {
+    match value.is_finite() {
+        true => out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes()),
+        false => write(out, &float64(f64::from(value))),
+    }
 }
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -30,9 +30,9 @@ pub use key::{RecordKey, SYSTEM_TENANT, Scope, ViewKey};
 pub use merge::merge;
 pub use names::FeatureNames;
 pub use record::{
-    MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader,
+    MAX_FEATURE_NAME_BYTES, MAX_FEATURES, MAX_RECORD_BYTES, Record, RecordFeature, RecordHeader, ValueSink,
 };
-pub use row::{FeatureCell, FeatureRow, FeatureStatus, RowDecoder};
+pub use row::{FeatureRow, FeatureSink, FeatureStatus, FoundRecord, RowDecoder, RowPlace};
 pub use settings::{Params, Secret, StoreUrl};
 pub use store::{
     BatchRows, FeatureWrite, OnlineStore, OnlineStoreBuilder, RequestInfo, RequestObserver, StoreSettings,

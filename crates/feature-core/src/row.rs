@@ -1,6 +1,6 @@
 //! What a read gives.
 
-mod cells;
+mod sink;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,11 +13,12 @@ use bytes::Bytes;
 use crate::entity::EntityKey;
 use crate::error::Result;
 use crate::names::FeatureNames;
-use crate::record::RecordView;
+use crate::record::{RecordHeader, RecordView};
 use crate::time::Timestamp;
 use crate::value::{FeatureValue, FeatureValues};
 
-pub use cells::FeatureCell;
+pub(crate) use sink::Rows;
+pub use sink::{FeatureSink, FoundRecord, RowPlace};
 
 /// What there is to say about a requested feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +140,12 @@ impl FeatureRow {
         (0..self.len()).map(|at| self.status_at(at))
     }
 
+    /// The event times of the writes that the features come from, in the order of the names; `None` where
+    /// there is no such feature.
+    pub fn event_times(&self) -> impl ExactSizeIterator<Item = Option<Timestamp>> {
+        (0..self.len()).map(|at| (self.status_at(at) != FeatureStatus::NotFound).then(|| self.time(at)))
+    }
+
     /// The value of a feature that is [`Present`](FeatureStatus::Present).
     pub fn get(&self, name: &str) -> Option<&FeatureValue> {
         let at = self.names.position(name)?;
@@ -157,11 +164,15 @@ impl FeatureRow {
     }
 
     fn status_at(&self, at: usize) -> FeatureStatus {
-        status_of(self.exceptions.as_deref(), at, &self.values[at])
+        match self.exceptions.as_ref().and_then(|exceptions| exceptions.status(at)) {
+            Some(own) => own,
+            None if self.values[at].is_null() => FeatureStatus::Null,
+            None => FeatureStatus::Present,
+        }
     }
 
     fn time(&self, at: usize) -> Timestamp {
-        time_of(self.exceptions.as_deref(), at, self.timestamp)
+        self.exceptions.as_ref().and_then(|exceptions| exceptions.time(at)).unwrap_or(self.timestamp)
     }
 
     /// Name, status and value of each feature, in order.
@@ -169,18 +180,6 @@ impl FeatureRow {
         (0..self.len())
             .map(|at| (self.names.get(at).unwrap_or_default(), self.status_at(at), &self.values[at]))
     }
-}
-
-fn status_of(exceptions: Option<&Exceptions>, at: usize, value: &FeatureValue) -> FeatureStatus {
-    match exceptions.and_then(|exceptions| exceptions.status(at)) {
-        Some(own) => own,
-        None if value.is_null() => FeatureStatus::Null,
-        None => FeatureStatus::Present,
-    }
-}
-
-fn time_of(exceptions: Option<&Exceptions>, at: usize, timestamp: Timestamp) -> Timestamp {
-    exceptions.and_then(|exceptions| exceptions.time(at)).unwrap_or(timestamp)
 }
 
 /// Turns the records of one view into rows. Records that name the same features, as those of a view
@@ -197,7 +196,7 @@ pub struct RowDecoder {
 #[derive(Clone, Debug)]
 struct Layout {
     names: Arc<FeatureNames>,
-    /// For each requested feature where it stands in the record; `None` is every feature, in order.
+    /// For each name where it stands in the record; `None` where these are all its names, in order.
     positions: Option<Arc<[Option<usize>]>>,
 }
 
@@ -207,15 +206,19 @@ impl RowDecoder {
         Self { requested: requested.map(Arc::new), max_age, last: None }
     }
 
+    /// Whether it knows the names of a record.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.last.is_some()
+    }
+
     /// The same, beginning with the names that records of this view had in earlier reads.
     pub(crate) fn knowing(
         known: &KnownLayouts,
         feature_view: &str,
-        requested: Option<FeatureNames>,
+        requested: Option<Arc<FeatureNames>>,
         max_age: Option<Duration>,
     ) -> Self {
-        let last = known.of(feature_view, requested.as_ref());
-        Self { last, ..Self::new(requested, max_age) }
+        Self { last: known.of(feature_view, requested.as_ref()), requested, max_age }
     }
 
     /// The row of an encoded record; `None` when it has expired at `now`, or when it holds no feature
@@ -229,95 +232,52 @@ impl RowDecoder {
         record: &Bytes,
         now: Timestamp,
     ) -> Result<Option<FeatureRow>> {
-        self.decode_all([(entity_key, Ok(Some(record)))], now).pop().unwrap_or(Ok(None))
-    }
-
-    /// The rows of a read, in order: of each entity the record that was found, or why there is none.
-    pub(crate) fn decode_all<'a>(
-        &mut self,
-        records: impl IntoIterator<Item = (&'a EntityKey, Result<Option<&'a Bytes>>)>,
-        now: Timestamp,
-    ) -> Vec<Result<Option<FeatureRow>>> {
-        let records = records.into_iter();
-        let rows_left = records.size_hint().0;
-        let mut values = Vec::new();
-        let mut decoded = Vec::with_capacity(rows_left);
-        for (entity_key, record) in records {
-            let start = values.len();
-            let row = record.and_then(|record| match record {
-                Some(record) => self.decode_into(&mut values, record, now),
-                None => Ok(None),
-            });
-            if !matches!(row, Ok(Some(_))) {
-                values.truncate(start);
-            } else if start == 0 {
-                // Rows of a view are much of a size.
-                values.reserve(values.len().saturating_mul(rows_left).min(1 << 16));
-            }
-            decoded.push((entity_key, row, start..values.len()));
+        let mut rows = Rows::with_capacity(1);
+        let row = RowPlace { view: 0, row: 0 };
+        if self.decode_into(&mut rows, row, record, now)? {
+            return rows.finish([entity_key]).next().unwrap_or(Ok(None));
         }
-        let all = Arc::new(FeatureValues::from(values));
-        let row = |(entity_key, row, at): (&EntityKey, Result<Option<Decoded>>, Range<usize>)| {
-            let finish = |row: Decoded| FeatureRow {
-                entity_key: entity_key.clone(),
-                timestamp: row.timestamp,
-                expires_at: row.expires_at,
-                names: row.names,
-                values: Values { all: Arc::clone(&all), at },
-                exceptions: row.exceptions,
-            };
-            row.map(|row| row.map(finish))
-        };
-        decoded.into_iter().map(row).collect()
+        Ok(None)
     }
 
-    /// Decodes a record, appending its values to `values`.
-    fn decode_into(
+    /// Hands over the features of the record of a row; says whether there is one.
+    pub(crate) fn decode_into(
         &mut self,
-        values: &mut Vec<FeatureValue>,
+        to: &mut impl FeatureSink,
+        row: RowPlace,
         record: &Bytes,
         now: Timestamp,
-    ) -> Result<Option<Decoded>> {
+    ) -> Result<bool> {
         let view = RecordView::parse(record)?;
         if view.header.is_expired(now) || view.header.features == 0 {
-            return Ok(None);
+            return Ok(false);
         }
-        let start = values.len();
-        let max_age = self.max_age;
+        let oldest = self.max_age.map(|max_age| now.saturating_sub(max_age));
+        let is_withheld = |time: Timestamp| oldest.is_some_and(|oldest| time < oldest);
         let layout = self.layout(record, &view)?;
-        let mut exceptions = Exceptions::default();
-        match &layout.positions {
-            None => {
-                view.values(values)?;
-                exceptions.times.extend(view.own_times());
+        let RecordHeader { event_time: timestamp, expires_at, .. } = view.header;
+        to.record(row, FoundRecord { names: &layout.names, timestamp, expires_at });
+        let any_withheld = is_withheld(timestamp) || view.own_times().any(|(_, time)| is_withheld(time));
+        if layout.positions.is_none() && !any_withheld {
+            view.values(to)?;
+            view.own_times().for_each(|(at, time)| to.event_time(at, time));
+            return Ok(true);
+        }
+        for at in 0..layout.names.len() {
+            let Some(position) = layout.positions.as_ref().map_or(Some(at), |positions| positions[at]) else {
+                to.no_value(at, FeatureStatus::NotFound);
+                continue;
+            };
+            let time = view.time(position);
+            match is_withheld(time) {
+                true => to.no_value(at, FeatureStatus::OutsideMaxAge),
+                false => to.value(at, view.value(position)?),
             }
-            Some(positions) => {
-                for (at, position) in positions.iter().enumerate() {
-                    let Some(position) = *position else {
-                        values.push(FeatureValue::Null);
-                        exceptions.withheld.push((at, FeatureStatus::NotFound));
-                        continue;
-                    };
-                    values.push(view.value(position)?);
-                    let time = view.time(position);
-                    if time != view.header.event_time {
-                        exceptions.times.push((at, time));
-                    }
-                }
+            if time != timestamp {
+                to.event_time(at, time);
             }
         }
-        let timestamp = view.header.event_time;
-        if let Some(max_age) = max_age {
-            exceptions.withhold_older_than(now.saturating_sub(max_age), timestamp, &mut values[start..]);
-        }
-        let any = !(exceptions.withheld.is_empty() && exceptions.times.is_empty());
-        let row = Decoded {
-            timestamp,
-            expires_at: view.header.expires_at,
-            names: Arc::clone(&layout.names),
-            exceptions: any.then(|| Box::new(exceptions)),
-        };
-        Ok(Some(row))
+        Ok(true)
     }
 
     fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<&Layout> {
@@ -331,10 +291,13 @@ impl RowDecoder {
             (None, requested) => {
                 let layout = match requested {
                     None => Layout { names: Arc::new(view.names()?), positions: None },
-                    Some(names) => Layout {
-                        names: names.clone(),
-                        positions: Some(names.iter().map(|name| view.find(name)).collect::<Result<_>>()?),
-                    },
+                    Some(names) => {
+                        let all = usize::from(view.header.features);
+                        let positions: Arc<[_]> =
+                            names.iter().map(|name| view.find(name)).collect::<Result<_>>()?;
+                        let is_all = positions.iter().copied().eq((0..all).map(Some));
+                        Layout { names: names.clone(), positions: (!is_all).then_some(positions) }
+                    }
                 };
                 (record.slice_ref(view.names_section), layout)
             }
@@ -362,9 +325,13 @@ impl KnownLayouts {
     /// For no more different requests of a view.
     const REQUESTS: usize = 8;
 
-    fn of(&self, feature_view: &str, requested: Option<&FeatureNames>) -> Option<(Bytes, Layout)> {
+    fn of(&self, feature_view: &str, requested: Option<&Arc<FeatureNames>>) -> Option<(Bytes, Layout)> {
         let known = self.0.read().ok()?;
-        let own = known.get(feature_view)?.iter().find(|own| own.requested.as_deref() == requested)?;
+        let is_same = |own: &&KnownLayout| match (&own.requested, requested) {
+            (Some(own), Some(requested)) => Arc::ptr_eq(own, requested) || own == requested,
+            (own, requested) => own.is_none() && requested.is_none(),
+        };
+        let own = known.get(feature_view)?.iter().find(is_same)?;
         Some((own.section.clone(), own.layout.clone()))
     }
 
@@ -388,31 +355,6 @@ impl KnownLayouts {
             // A copy, since the section is a part of the memory of a whole read.
             let section = Bytes::copy_from_slice(section);
             all.push(KnownLayout { requested: decoder.requested.clone(), section, layout: layout.clone() });
-        }
-    }
-}
-
-/// A row before its values are shared.
-struct Decoded {
-    timestamp: Timestamp,
-    expires_at: Option<Timestamp>,
-    names: Arc<FeatureNames>,
-    exceptions: Option<Box<Exceptions>>,
-}
-
-impl Exceptions {
-    fn withhold_older_than(&mut self, oldest: Timestamp, newest: Timestamp, values: &mut [FeatureValue]) {
-        if newest >= oldest && self.times.is_empty() {
-            return;
-        }
-        let mut not_found = std::mem::take(&mut self.withheld).into_iter().peekable();
-        for (at, value) in values.iter_mut().enumerate() {
-            if let Some(entry) = not_found.next_if(|(index, _)| *index == at) {
-                self.withheld.push(entry);
-            } else if self.time(at).unwrap_or(newest) < oldest {
-                *value = FeatureValue::Null;
-                self.withheld.push((at, FeatureStatus::OutsideMaxAge));
-            }
         }
     }
 }
@@ -454,7 +396,7 @@ mod tests {
         let known = KnownLayouts::default();
         let entity = EntityKey::new("id", 1).unwrap();
         let read = |record: &Bytes, names: &[&str]| {
-            let mut decoder = RowDecoder::knowing(&known, "v", Some(names.iter().collect()), None);
+            let mut decoder = RowDecoder::knowing(&known, "v", Some(Arc::new(names.iter().collect())), None);
             let began = decoder.last.is_some();
             let row = decoder.decode(&entity, record, Timestamp::from_micros(2)).unwrap().unwrap();
             known.learn("v", &decoder);

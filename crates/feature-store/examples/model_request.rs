@@ -40,11 +40,15 @@ async fn main() -> Result<()> {
     let table = store.read(&FeatureRequest::service("acme", "fraud", [visit(7)?, visit(8)?])).await?;
 
     // A column for each feature, named after its view where two views have a feature of that name.
-    let names: Vec<&str> = table.columns().iter().map(FeatureColumn::name).collect();
+    let names: Vec<&str> = table.columns().map(FeatureColumn::name).collect();
     assert_eq!(names, ["orders", "customers__country", "devices__country", "logins"]);
-    assert_eq!(table.columns()[0].values(), [42_i64.into(), 3_i64.into()]);
-    assert_eq!(table.columns()[3].values(), [5_i64.into(), 5_i64.into()]);
-    assert_eq!(table.columns()[1].statuses()[0].name(), "not_found");
+    let rows: Vec<_> = table.rows().collect();
+    assert_eq!(rows[0].get("orders").as_deref(), Some(&42_i64.into()));
+    assert_eq!(rows[1].get("logins").as_deref(), Some(&5_i64.into()));
+    assert_eq!(
+        table.column("customers__country").map(|column| column.statuses()[0].name()),
+        Some("not_found")
+    );
     for row in table.rows() {
         let cells: Vec<String> =
             row.cells().map(|cell| format!("{} = {:?}", cell.name, cell.value)).collect();

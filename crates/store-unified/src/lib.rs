@@ -15,7 +15,9 @@ pub use migration::{
 };
 pub use pattern::Pattern;
 pub use registry::{FeatureRef, FeatureService, Force, Registry, RegistryBuilder, view_contradictions};
-pub use request::{CellStatus, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow};
+pub use request::{
+    CellStatus, ColumnSlice, FeatureColumn, FeatureRequest, FeatureTable, RowError, TableCell, TableRow,
+};
 pub use settings::{Field, Problem, Problems, Section, Settings, SettingsFormat, SettingsReader, StoreEntry};
 pub use store::{
     Decision, Destination, RouteRule, StoreRule, TenantRule, UnifiedFeatureStore, UnifiedFeatureStoreBuilder,

@@ -1,6 +1,6 @@
 //! `get --service`: what a model asks for, across views.
 
-use feature_core::{EntityKey, FeatureValue};
+use feature_core::EntityKey;
 use feature_store::unified::{
     CellStatus, FeatureRequest, FeatureTable, Registry, TableRow, UnifiedFeatureStore,
 };
@@ -81,13 +81,13 @@ fn push(
     row: TableRow<'_>,
 ) -> Result<()> {
     if is_wide(format) {
-        let cells = row.cells().map(|of| cell(format, of.status, Some(of.value)));
+        let cells = row.cells().map(|of| cell(format, of.status, Some(&of.value)));
         return rows.push(std::iter::once(json!(row.entity().canonical())).chain(cells).collect());
     }
     // As `get` has it: what was never written has no value, not even null.
     let written = || row.cells().filter(|cell| cell.status != CellStatus::NotFound);
     let entity: Value = row.entity().join_keys().map(|(name, value)| (name, json!(value))).collect();
-    let features: Value = written().map(|cell| (cell.name, FeatureValue::to_json(cell.value))).collect();
+    let features: Value = written().map(|cell| (cell.name, cell.value.to_json())).collect();
     let status: Value = row.cells().map(|cell| (cell.name, cell.status.name())).collect();
     let times: Value =
         written().map(|cell| (cell.name, json!(cell.event_time.map(|at| at.to_string())))).collect();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, shape, verify};
 use super::names::NamesView;
-use super::value::{MIXED, Reader, fixed_width};
+use super::value::{MIXED, Reader, ValueSink, fixed_width};
 use super::{GROUP, Record, damaged, unbiased};
 use crate::error::Result;
 use crate::features::Features;
@@ -99,25 +99,23 @@ impl<'a> RecordView<'a> {
         bytes.map(|b| u32::from_be_bytes(*b) as usize).ok_or_else(|| damaged("a group of values is missing"))
     }
 
-    /// Appends every value, in order.
-    pub(crate) fn values(&self, out: &mut Vec<FeatureValue>) -> Result<()> {
+    /// Hands over every value, in order.
+    pub(crate) fn values(&self, to: &mut impl ValueSink) -> Result<()> {
         let count = usize::from(self.header.features);
         let mut reader = Reader::new(self.values);
-        // Each group has a byte of its own, so memory is reserved for what may be there.
-        out.reserve(count.min(self.values.len() * GROUP));
         for (group, start) in (0..count).step_by(GROUP).enumerate() {
             if self.group_offset(group)? != self.values.len() - reader.remaining() {
                 return Err(damaged("a group of values is not where it should be"));
             }
-            let n = GROUP.min(count - start);
+            let group = start..count.min(start + GROUP);
             match reader.byte()? {
                 MIXED => {
-                    for _ in 0..n {
+                    for at in group {
                         let tag = reader.byte()?;
-                        out.push(reader.value(tag, 0)?);
+                        to.value(at, reader.value(tag, 0)?);
                     }
                 }
-                tag => reader.run(tag, n, out)?,
+                tag => reader.run(tag, group, to)?,
             }
         }
         if reader.remaining() == 0 { Ok(()) } else { Err(damaged("bytes follow the last value")) }
@@ -149,7 +147,9 @@ impl<'a> RecordView<'a> {
 
     /// The whole record.
     pub(crate) fn record(&self) -> Result<Record> {
-        let mut values = Vec::new();
+        let count = usize::from(self.header.features);
+        // Each group has a byte of its own, so memory is reserved for what may be there.
+        let mut values: Vec<FeatureValue> = Vec::with_capacity(count.min(self.values.len() * GROUP));
         self.values(&mut values)?;
         Ok(Record {
             event_time: self.header.event_time,

@@ -42,6 +42,7 @@ mod value;
 pub(crate) use decode::RecordView;
 pub(crate) use encode::Encoder;
 pub use header::RecordHeader;
+pub use value::ValueSink;
 
 use crate::error::{Error, Result};
 use crate::features::Features;

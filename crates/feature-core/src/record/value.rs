@@ -1,6 +1,7 @@
 //! Values as bytes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::damaged;
 use crate::error::{Error, Result};
@@ -288,17 +289,35 @@ impl<'a> Reader<'a> {
         self.take(bytes).map(drop)
     }
 
-    /// Appends `n` values of one tag; floats, which most features are, without a branch for each.
-    pub(super) fn run(&mut self, tag: u8, n: usize, out: &mut Vec<FeatureValue>) -> Result<()> {
+    /// Hands over values of one tag; floats, which most features are, without a branch for each.
+    pub(super) fn run(&mut self, tag: u8, places: Range<usize>, to: &mut impl ValueSink) -> Result<()> {
         if tag == FLOAT64 {
-            let (items, _) = self.take(n * 8)?.as_chunks();
-            out.extend(items.iter().map(|bytes| FeatureValue::Float64(float64(*bytes))));
+            let (items, _) = self.take(places.len() * 8)?.as_chunks();
+            to.floats(places.start, items.iter().map(|bytes| float64(*bytes)));
             return Ok(());
         }
-        for _ in 0..n {
-            out.push(self.value(tag, 0)?);
+        for at in places {
+            to.value(at, self.value(tag, 0)?);
         }
         Ok(())
+    }
+}
+
+/// Takes the values of a record, in order.
+pub trait ValueSink {
+    /// The value of the feature number `at`.
+    fn value(&mut self, at: usize, value: FeatureValue);
+    /// The values of features of type `float64`, which most features are, from number `first` on.
+    fn floats(&mut self, first: usize, values: impl ExactSizeIterator<Item = f64>);
+}
+
+impl ValueSink for Vec<FeatureValue> {
+    fn value(&mut self, _: usize, value: FeatureValue) {
+        self.push(value);
+    }
+
+    fn floats(&mut self, _: usize, values: impl ExactSizeIterator<Item = f64>) {
+        self.extend(values.map(FeatureValue::Float64));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BatchRows, Distinct, OnlineStore, RequestInfo};
@@ -7,7 +8,7 @@ use crate::entity::EntityKey;
 use crate::error::{Error, Result};
 use crate::key::ViewKey;
 use crate::names::FeatureNames;
-use crate::row::{FeatureRow, RowDecoder};
+use crate::row::{FeatureRow, FeatureSink, RowDecoder, RowPlace, Rows};
 
 /// One view's part of a read of several views.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +17,8 @@ pub struct ViewRead<'a> {
     pub feature_view: &'a str,
     /// The entities, in any order, repeated or not.
     pub entity_keys: &'a [EntityKey],
-    /// The features wanted; `None` is all.
-    pub feature_names: Option<&'a [&'a str]>,
+    /// The features wanted; `None` is all. Who asks for the same again and again should keep their names.
+    pub feature_names: Option<&'a Arc<FeatureNames>>,
 }
 
 impl OnlineStore {
@@ -51,7 +52,8 @@ impl OnlineStore {
         entity_keys: &[EntityKey],
         feature_names: Option<&[&str]>,
     ) -> Result<BatchRows> {
-        let read = ViewRead { feature_view, entity_keys, feature_names };
+        let feature_names = feature_names.map(|names| Arc::new(names.iter().collect()));
+        let read = ViewRead { feature_view, entity_keys, feature_names: feature_names.as_ref() };
         Ok(self.read_views(tenant_id, &[read]).await?.pop().unwrap_or_default())
     }
 
@@ -75,6 +77,24 @@ impl OnlineStore {
         reads: &[ViewRead<'_>],
         rows: usize,
     ) -> Result<Vec<BatchRows>> {
+        let mut found = Rows::with_capacity(rows);
+        self.read_into(tenant_id, reads, &mut found).await?;
+        let mut found = found.finish(reads.iter().flat_map(|read| read.entity_keys));
+        Ok(reads.iter().map(|read| found.by_ref().take(read.entity_keys.len()).collect()).collect())
+    }
+
+    /// As [`read_views`](Self::read_views), for what puts features elsewhere than into rows. The handle's
+    /// observer is not told.
+    ///
+    /// # Errors
+    /// As [`read_views`](Self::read_views); the errors of rows are handed over like their features.
+    pub async fn read_into(
+        &self,
+        tenant_id: &str,
+        reads: &[ViewRead<'_>],
+        to: &mut impl FeatureSink,
+    ) -> Result<()> {
+        let rows = reads.iter().map(|read| read.entity_keys.len()).sum();
         let mut distinct = Distinct::with_capacity(rows);
         let mut keys = Vec::with_capacity(rows);
         let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);
@@ -110,40 +130,46 @@ impl OnlineStore {
 
         let now = self.shared.clock.now();
         let mut places = places.into_iter();
-        let decode = |(read, mut decoder): (&ViewRead<'_>, RowDecoder)| {
-            let found = |(entity, place): (_, Result<usize>)| {
-                let record = place.and_then(|place| match &records[place] {
-                    Ok(record) => Ok(record.as_ref().map(|record| &record.bytes)),
+        for (view, (read, mut decoder)) in reads.iter().zip(decoders).enumerate() {
+            for (row, (entity, place)) in read.entity_keys.iter().zip(places.by_ref()).enumerate() {
+                let at = RowPlace { view, row };
+                let decoded = place.and_then(|place| match &records[place] {
+                    Ok(Some(record)) => decoder.decode_into(to, at, &record.bytes, now),
+                    Ok(None) => Ok(false),
                     Err(error) => Err(error.clone()),
                 });
-                (entity, record)
-            };
-            let mut rows = decoder.decode_all(read.entity_keys.iter().zip(places.by_ref()).map(found), now);
-            self.shared.layouts.learn(read.feature_view, &decoder);
-            for (entity, row) in read.entity_keys.iter().zip(&mut rows) {
-                if let Err(error) = row {
-                    let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
-                    *error = self.error("read", error.clone()).with_key(name);
+                match decoded {
+                    Ok(true) => {}
+                    Ok(false) => to.absent(at),
+                    Err(error) => {
+                        let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
+                        to.failed(at, self.error("read", error).with_key(name));
+                    }
                 }
             }
-            rows
-        };
-        Ok(reads.iter().zip(decoders).map(decode).collect())
+            self.shared.layouts.learn(read.feature_view, &decoder);
+        }
+        Ok(())
     }
 
-    fn decoder(&self, feature_view: &str, feature_names: Option<&[&str]>) -> Result<RowDecoder> {
+    fn decoder(&self, feature_view: &str, feature_names: Option<&Arc<FeatureNames>>) -> Result<RowDecoder> {
         let max_age = self.max_age_of(feature_view);
-        let Some(names) = feature_names else {
-            return Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, None, max_age));
-        };
-        let names: FeatureNames = names.iter().collect();
-        if names.iter().any(str::is_empty) {
-            return Err(self.error("read", Error::invalid_argument("a requested feature has an empty name")));
+        let decoder =
+            RowDecoder::knowing(&self.shared.layouts, feature_view, feature_names.cloned(), max_age);
+        match feature_names {
+            // What has been read before has been found to be right.
+            Some(names) if !decoder.has_begun() => {
+                if names.iter().any(str::is_empty) {
+                    let error = Error::invalid_argument("a requested feature has an empty name");
+                    return Err(self.error("read", error));
+                }
+                if let Some(view) = self.view(feature_view) {
+                    view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
+                }
+            }
+            _ => {}
         }
-        if let Some(view) = self.view(feature_view) {
-            view.check_names(names.iter()).map_err(|e| self.error("read", e))?;
-        }
-        Ok(RowDecoder::knowing(&self.shared.layouts, feature_view, Some(names), max_age))
+        Ok(decoder)
     }
 
     /// The shorter of the view's and the handle's max age.

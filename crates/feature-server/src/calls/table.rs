@@ -1,7 +1,9 @@
 //! What a read gives, column by column, wherever it comes from.
 
-use feature_core::{BatchRows, Error, FeatureCell, FeatureRow, FeatureValue, Timestamp, ValueType};
-use store_unified::{CellStatus, FeatureTable, RowError};
+use std::borrow::Cow;
+
+use feature_core::{BatchRows, Error, FeatureRow, FeatureValue, Timestamp, ValueType};
+use store_unified::{CellStatus, ColumnSlice, FeatureColumn, FeatureTable, RowError};
 
 /// What a read gives.
 pub(crate) enum Table {
@@ -22,15 +24,46 @@ pub(crate) struct Column<'a> {
     pub(crate) feature: &'a str,
     /// The type of every value; `None` where the values have several, or there is none.
     pub(crate) value_type: Option<ValueType>,
-    /// One for each row; null where the status is not `Present`.
-    pub(crate) values: &'a [FeatureValue],
+    /// One for each row.
+    pub(crate) values: ColumnSlice<'a>,
     /// One for each row.
     pub(crate) statuses: &'a [CellStatus],
-    /// One for each row.
-    pub(crate) event_times: &'a [Option<Timestamp>],
+    times: Times<'a>,
 }
 
-impl Column<'_> {
+#[derive(Clone, Copy)]
+enum Times<'a> {
+    OfTable(FeatureColumn<'a>),
+    Each(&'a [Option<Timestamp>]),
+}
+
+impl<'a> Column<'a> {
+    /// One for each row.
+    pub(crate) fn event_times(&self) -> impl Iterator<Item = Option<Timestamp>> + use<'a> {
+        let (of_table, each) = match self.times {
+            Times::OfTable(column) => (Some(column), [].as_slice()),
+            Times::Each(each) => (None, each),
+        };
+        of_table.into_iter().flat_map(FeatureColumn::event_times).chain(each.iter().copied())
+    }
+
+    /// One for each row, null where there is no value.
+    pub(crate) fn each_value(&self) -> impl Iterator<Item = Cow<'a, FeatureValue>> + use<'a> {
+        let Column { values, statuses, .. } = *self;
+        (0..statuses.len()).map(move |row| match (values, statuses[row]) {
+            (ColumnSlice::Floats(floats), CellStatus::Present) => {
+                Cow::Owned(FeatureValue::Float64(floats[row]))
+            }
+            (ColumnSlice::Floats(_), _) => Cow::Owned(FeatureValue::Null),
+            (ColumnSlice::Values(values), _) => Cow::Borrowed(&values[row]),
+        })
+    }
+
+    /// Whether each row has a value.
+    pub(crate) fn is_full(&self) -> bool {
+        self.statuses.iter().all(|status| *status == CellStatus::Present)
+    }
+
     /// What it is called where features have the names of their views.
     pub(crate) fn full_name(&self) -> String {
         format!("{}__{}", self.view, self.feature)
@@ -47,37 +80,21 @@ impl Table {
     }
 
     /// The columns, in order.
-    pub(crate) fn columns(&self) -> impl ExactSizeIterator<Item = Column<'_>> {
-        let number = match self {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = Column<'_>> {
+        let (table, found) = match self {
+            Self::Declared(table) => (Some(table), None),
+            Self::Found(table) => (None, Some(table)),
+        };
+        let declared = table.into_iter().flat_map(|table| table.columns().map(declared));
+        declared.chain(found.into_iter().flat_map(FoundTable::columns))
+    }
+
+    /// How many columns there are.
+    pub(crate) fn width(&self) -> usize {
+        match self {
             Self::Declared(table) => table.columns().len(),
             Self::Found(table) => table.columns.len(),
-        };
-        (0..number).map(|at| match self {
-            Self::Declared(table) => {
-                let column = &table.columns()[at];
-                Column {
-                    name: column.name(),
-                    view: column.reference().view(),
-                    feature: column.reference().feature().unwrap_or_default(),
-                    value_type: Some(column.value_type()),
-                    values: column.values(),
-                    statuses: column.statuses(),
-                    event_times: column.event_times(),
-                }
-            }
-            Self::Found(table) => {
-                let column = &table.columns[at];
-                Column {
-                    name: &column.name,
-                    view: &table.view,
-                    feature: &column.name,
-                    value_type: column.value_type,
-                    values: &column.values,
-                    statuses: &column.statuses,
-                    event_times: &column.event_times,
-                }
-            }
-        })
+        }
     }
 
     /// What went wrong, by row.
@@ -98,6 +115,18 @@ impl Table {
     }
 }
 
+fn declared(column: FeatureColumn<'_>) -> Column<'_> {
+    Column {
+        name: column.name(),
+        view: column.reference().view(),
+        feature: column.reference().feature().unwrap_or_default(),
+        value_type: Some(column.value_type()),
+        values: column.as_slice(),
+        statuses: column.statuses(),
+        times: Times::OfTable(column),
+    }
+}
+
 /// Rows of a view that nobody has declared: its features are those that were found.
 pub(crate) struct FoundTable {
     view: String,
@@ -115,6 +144,18 @@ struct FoundColumn {
 }
 
 impl FoundColumn {
+    fn of<'a>(&'a self, view: &'a str) -> Column<'a> {
+        Column {
+            name: &self.name,
+            view,
+            feature: &self.name,
+            value_type: self.value_type,
+            values: ColumnSlice::Values(&self.values),
+            statuses: &self.statuses,
+            times: Times::Each(&self.event_times),
+        }
+    }
+
     fn new(name: &str, rows: usize) -> Self {
         Self {
             name: name.to_owned(),
@@ -134,6 +175,10 @@ impl FoundColumn {
 }
 
 impl FoundTable {
+    fn columns(&self) -> impl Iterator<Item = Column<'_>> {
+        self.columns.iter().map(|column| column.of(&self.view))
+    }
+
     /// Puts rows into columns: those that were asked for, in that order, or all that were found, by name.
     pub(crate) fn new(view: &str, wanted: Option<&[&str]>, found: BatchRows) -> Self {
         let rows = found.len();
@@ -148,7 +193,7 @@ impl FoundTable {
         for (number, row) in found.into_iter().enumerate() {
             match row {
                 Ok(None) => {}
-                Ok(Some(row)) => fill(&mut columns, number, row),
+                Ok(Some(row)) => fill(&mut columns, number, &row),
                 Err(error) => {
                     columns.iter_mut().for_each(|column| column.statuses[number] = CellStatus::Failed);
                     errors.push(row_error(number, view, error));
@@ -166,22 +211,14 @@ fn row_error(row: usize, view: &str, error: Error) -> RowError {
     RowError { row, view: view.to_owned(), feature: None, error }
 }
 
-fn fill(columns: &mut [FoundColumn], number: usize, row: FeatureRow) {
+fn fill(columns: &mut [FoundColumn], number: usize, row: &FeatureRow) {
     // Names stand in the same order in both; of a read of all features a row may lack some.
-    let names = std::sync::Arc::clone(row.names());
     let mut place = 0;
-    let places: Vec<usize> = names
-        .iter()
-        .map(|name| {
-            let ahead = columns[place..].iter().position(|column| column.name == name);
-            place += ahead.unwrap_or_default();
-            place
-        })
-        .collect();
-    FeatureRow::take_apart([((), row)], |(), FeatureCell { index, status, event_time, value }| {
-        let column = &mut columns[places[index]];
-        column.values[number] = value;
+    for ((name, status, value), event_time) in row.iter().zip(row.event_times()) {
+        place += columns[place..].iter().position(|column| column.name == name).unwrap_or_default();
+        let column = &mut columns[place];
+        column.values[number] = value.clone();
         column.statuses[number] = status.into();
         column.event_times[number] = event_time;
-    });
+    }
 }

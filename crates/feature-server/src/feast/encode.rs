@@ -4,7 +4,7 @@ use feature_core::{FeatureValue, Timestamp};
 
 use super::read::{EPOCH, Found, status};
 use crate::calls::{Column, Table};
-use crate::http::json::encode::{Times, list, put};
+use crate::http::json::encode::{self, Times, list, put};
 
 /// The answer that says what was found.
 pub(super) fn answer(answer: &Found) -> Vec<u8> {
@@ -49,7 +49,7 @@ pub(super) fn answer(answer: &Found) -> Vec<u8> {
 
 fn found(out: &mut Vec<u8>, column: &Column<'_>, times: &mut Times) {
     out.extend_from_slice(b"{\"values\":");
-    list(out, column.values, value);
+    encode::values(out, column, value);
     out.extend_from_slice(b",\"statuses\":");
     list(out, column.statuses, |out, own| {
         out.push(b'"');
@@ -57,7 +57,9 @@ fn found(out: &mut Vec<u8>, column: &Column<'_>, times: &mut Times) {
         out.push(b'"');
     });
     out.extend_from_slice(b",\"event_timestamps\":");
-    list(out, column.event_times, |out, time| times.put(out, time.unwrap_or(EPOCH)));
+    list(out, column.event_times().enumerate(), |out, (row, time)| {
+        times.put(out, row, time.unwrap_or(EPOCH));
+    });
     out.push(b'}');
 }
 
@@ -66,7 +68,7 @@ fn repeated(out: &mut Vec<u8>, rows: usize, status: &str, times: &mut Times) {
     out.extend_from_slice(b",\"statuses\":");
     list(out, 0..rows, |out, _| put(out, status));
     out.extend_from_slice(b",\"event_timestamps\":");
-    list(out, 0..rows, |out, _| times.put(out, EPOCH));
+    list(out, 0..rows, |out, row| times.put(out, row, EPOCH));
     out.push(b'}');
 }
 

@@ -113,11 +113,11 @@ fn repeated(
 }
 
 fn vector(column: &Column<'_>) -> pb::get_online_features_response::FeatureVector {
-    let time = |time: &Option<Timestamp>| time.map_or_else(Default::default, instant);
+    let time = |time: Option<Timestamp>| time.map_or_else(Default::default, instant);
     pb::get_online_features_response::FeatureVector {
-        values: column.values.iter().map(value).collect(),
+        values: column.each_value().map(|of| value(&of)).collect(),
         statuses: column.statuses.iter().map(|own| status(*own) as i32).collect(),
-        event_timestamps: column.event_times.iter().map(time).collect(),
+        event_timestamps: column.event_times().map(time).collect(),
     }
 }
 

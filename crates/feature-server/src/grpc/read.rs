@@ -67,19 +67,18 @@ fn response(table: &Table, full_names: bool, times: bool) -> pb::ReadResponse {
 }
 
 fn of_column(own: &Column<'_>, full_names: bool, times: bool) -> pb::Column {
-    let all_present = own.statuses.iter().all(|status| *status == CellStatus::Present);
     pb::Column {
         name: if full_names { own.full_name() } else { own.name.to_owned() },
         view: own.view.to_owned(),
         feature: own.feature.to_owned(),
         r#type: own.value_type.map_or(0, type_number),
         values: Some(column(own.values, own.value_type)),
-        statuses: match all_present {
+        statuses: match own.is_full() {
             true => Vec::new(),
             false => own.statuses.iter().map(|status| of_status(*status) as i32).collect(),
         },
         event_time_micros: match times {
-            true => own.event_times.iter().map(|time| time.map_or(0, Timestamp::as_micros)).collect(),
+            true => own.event_times().map(|time| time.map_or(0, Timestamp::as_micros)).collect(),
             false => Vec::new(),
         },
     }

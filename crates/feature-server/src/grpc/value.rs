@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use feature_core::{Error, FeatureValue, Timestamp, ValueType};
+use store_unified::ColumnSlice;
 
 use super::proto::fstore as pb;
 use pb::value::Kind as One;
@@ -63,8 +64,16 @@ macro_rules! flat {
 }
 
 /// A column of values of a type; null is the type's zero. Where there is no one type, each says its own.
-pub(super) fn column(values: &[FeatureValue], value_type: Option<ValueType>) -> pb::Values {
-    let kind = match value_type {
+pub(super) fn column(values: ColumnSlice<'_>, value_type: Option<ValueType>) -> pb::Values {
+    let kind = match values {
+        ColumnSlice::Floats(floats) => Many::Doubles(pb::Doubles { values: floats.to_vec() }),
+        ColumnSlice::Values(values) => many(values, value_type),
+    };
+    pb::Values { kind: Some(kind) }
+}
+
+fn many(values: &[FeatureValue], value_type: Option<ValueType>) -> Many {
+    match value_type {
         Some(ValueType::Bool) => Many::Bools(pb::Bools { values: each!(values, Bool, v => *v) }),
         Some(ValueType::Int32) => Many::Int32s(pb::Int32s { values: each!(values, Int32, v => *v) }),
         Some(ValueType::Int64) => Many::Int64s(pb::Int64s { values: each!(values, Int64, v => *v) }),
@@ -83,8 +92,7 @@ pub(super) fn column(values: &[FeatureValue], value_type: Option<ValueType>) -> 
             let elements = Some(Box::new(pb::Values { kind: Some(elements) }));
             Many::Lists(Box::new(pb::Lists { lengths, elements }))
         }
-    };
-    pb::Values { kind: Some(kind) }
+    }
 }
 
 fn lists(values: &[FeatureValue], value_type: ValueType) -> (Vec<u32>, Many) {

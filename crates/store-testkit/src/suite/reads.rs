@@ -136,8 +136,9 @@ fn views(s: &mut Subject<'_>) {
     s.case("several_views_are_read_each_with_its_own_keys_and_features", |c| async move {
         let keys = two_views(&c).await?;
         let twice = [keys[1].clone(), keys[0].clone(), keys[1].clone()];
+        let names = Arc::new(["f", "x"].iter().collect());
         let reads = [
-            ViewRead { feature_view: OTHER, entity_keys: &twice, feature_names: Some(&["f", "x"]) },
+            ViewRead { feature_view: OTHER, entity_keys: &twice, feature_names: Some(&names) },
             ViewRead { feature_view: VIEW, entity_keys: &keys[..1], feature_names: None },
         ];
         let views = c.store.read_views(&c.tenant, &reads).await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use feature_core::{EntityKey, Error, FeatureView, Result, ValueType};
+use feature_core::{EntityKey, Error, FeatureNames, FeatureView, Result, ValueType};
 
 use super::reference::FeatureRef;
 
@@ -14,7 +14,9 @@ const MAX_PROBLEMS: usize = 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// In the order of the list.
-    pub(crate) columns: Vec<Arc<ColumnSpec>>,
+    pub(crate) columns: Vec<ColumnSpec>,
+    /// How many of them hold floats.
+    pub(crate) floats: usize,
     /// In order of first appearance.
     pub(crate) views: Vec<PlannedView>,
     /// The different sets of join keys that the views have, each sorted.
@@ -28,6 +30,18 @@ pub(crate) struct ColumnSpec {
     /// Names one feature.
     pub(crate) reference: FeatureRef,
     pub(crate) value_type: ValueType,
+    /// The number of its view in the plan.
+    pub(crate) view: usize,
+    pub(crate) slot: Slot,
+}
+
+/// Where the values of a column are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// It is this one of those that hold `float64`.
+    Floats(usize),
+    /// It is this one of the others.
+    Values(usize),
 }
 
 /// What is wanted of one view.
@@ -36,9 +50,9 @@ pub(crate) struct PlannedView {
     pub(crate) name: String,
     /// Which of the plan's sets of join keys its entities have.
     pub(crate) join_keys: usize,
-    pub(crate) features: Vec<String>,
-    /// For each feature its column.
-    pub(crate) columns: Vec<usize>,
+    pub(crate) features: Arc<FeatureNames>,
+    /// For each feature its column, and where the values of that are kept.
+    pub(crate) columns: Vec<(usize, Slot)>,
 }
 
 impl Plan {
@@ -91,23 +105,37 @@ impl Plan {
     fn of(features: &[(&FeatureView, &str, ValueType)]) -> Self {
         let mut times: HashMap<&str, usize> = HashMap::with_capacity(features.len());
         features.iter().for_each(|(_, name, _)| *times.entry(name).or_default() += 1);
-        let mut plan =
-            Self { columns: Vec::with_capacity(features.len()), views: Vec::new(), join_keys: Vec::new() };
+        let mut plan = Self {
+            columns: Vec::with_capacity(features.len()),
+            floats: 0,
+            views: Vec::new(),
+            join_keys: Vec::new(),
+        };
+        let mut names: Vec<Vec<&str>> = Vec::new();
         for (column, &(view, feature, value_type)) in features.iter().enumerate() {
             let unique = times.get(feature) == Some(&1);
             let name = if unique { feature.to_owned() } else { format!("{}__{feature}", view.name) };
             let reference = FeatureRef::new(&view.name, feature);
-            plan.columns.push(Arc::new(ColumnSpec { name, reference, value_type }));
-            let planned = plan.view(view);
-            planned.features.push(feature.to_owned());
-            planned.columns.push(column);
+            let slot = match value_type {
+                ValueType::Float64 => Slot::Floats(plan.floats),
+                _ => Slot::Values(column - plan.floats),
+            };
+            plan.floats += usize::from(matches!(slot, Slot::Floats(_)));
+            let number = plan.view(view);
+            names.resize_with(plan.views.len(), Vec::new);
+            names[number].push(feature);
+            plan.views[number].columns.push((column, slot));
+            plan.columns.push(ColumnSpec { name, reference, value_type, view: number, slot });
+        }
+        for (view, names) in plan.views.iter_mut().zip(names) {
+            view.features = Arc::new(names.iter().collect());
         }
         plan
     }
 
-    /// The view's part of the plan.
-    fn view(&mut self, view: &FeatureView) -> &mut PlannedView {
-        let at = self.views.iter().position(|planned| planned.name == view.name).unwrap_or_else(|| {
+    /// The number of the view in the plan.
+    fn view(&mut self, view: &FeatureView) -> usize {
+        self.views.iter().position(|planned| planned.name == view.name).unwrap_or_else(|| {
             let mut own = view.entities.clone();
             own.sort_unstable();
             let join_keys = self.join_keys.iter().position(|known| *known == own).unwrap_or_else(|| {
@@ -115,10 +143,9 @@ impl Plan {
                 self.join_keys.len() - 1
             });
             let name = view.name.clone();
-            self.views.push(PlannedView { name, join_keys, features: Vec::new(), columns: Vec::new() });
+            self.views.push(PlannedView { name, join_keys, features: Arc::default(), columns: Vec::new() });
             self.views.len() - 1
-        });
-        &mut self.views[at]
+        })
     }
 
     /// The names that several columns still share.

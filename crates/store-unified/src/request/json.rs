@@ -1,9 +1,9 @@
 //! Tables as JSON, for servers and scripts.
 
-use feature_core::{EntityKey, FeatureValue, Timestamp};
+use feature_core::{EntityKey, Timestamp};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::{CellStatus, FeatureColumn, FeatureTable, RowError};
+use super::{FeatureColumn, FeatureTable, RowError};
 
 impl Serialize for FeatureTable {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -13,7 +13,7 @@ impl Serialize for FeatureTable {
         let mut table = serializer.serialize_struct("FeatureTable", fields)?;
         let entities: Vec<JoinKeys<'_>> = self.entities().iter().map(JoinKeys).collect();
         table.serialize_field("entities", &entities)?;
-        table.serialize_field("columns", self.columns())?;
+        table.serialize_field("columns", &Each(|| self.columns()))?;
         if !self.errors().is_empty() {
             table.serialize_field("errors", self.errors())?;
         }
@@ -24,16 +24,16 @@ impl Serialize for FeatureTable {
     }
 }
 
-impl Serialize for FeatureColumn {
+impl Serialize for FeatureColumn<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut column = serializer.serialize_struct("FeatureColumn", 6)?;
         column.serialize_field("name", self.name())?;
         column.serialize_field("feature", self.reference())?;
         column.serialize_field("type", &self.value_type())?;
-        column.serialize_field("values", &Each(self.values(), FeatureValue::to_json))?;
-        column.serialize_field("statuses", &Each(self.statuses(), |status: &CellStatus| status.name()))?;
-        let time = |time: &Option<Timestamp>| time.map(|time| time.to_string());
-        column.serialize_field("event_times", &Each(self.event_times(), time))?;
+        column.serialize_field("values", &Each(|| self.values().map(|value| value.to_json())))?;
+        column.serialize_field("statuses", &Each(|| self.statuses().iter().map(|status| status.name())))?;
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        column.serialize_field("event_times", &Each(|| self.event_times().map(time)))?;
         column.end()
     }
 }
@@ -64,11 +64,11 @@ impl Serialize for JoinKeys<'_> {
     }
 }
 
-/// A list of what comes of each thing.
-struct Each<'a, T, F>(&'a [T], F);
+/// A list of what this gives.
+struct Each<F>(F);
 
-impl<T, U: Serialize, F: Fn(&T) -> U> Serialize for Each<'_, T, F> {
+impl<T: Serialize, I: Iterator<Item = T>, F: Fn() -> I> Serialize for Each<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(&self.1))
+        serializer.collect_seq((self.0)())
     }
 }

@@ -1,5 +1,6 @@
 //! Requests: what a model asks for, and the table it gets.
 
+mod cells;
 mod json;
 mod table;
 
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use feature_core::{EntityKey, OnlineStore, Result, ViewRead};
 
-pub use table::{CellStatus, FeatureColumn, FeatureTable, RowError, TableCell, TableRow};
+pub use table::{CellStatus, ColumnSlice, FeatureColumn, FeatureTable, RowError, TableCell, TableRow};
+
+use cells::Cells;
 
 use crate::registry::plan::Plan;
 use crate::registry::{FeatureRef, Registry};
@@ -96,23 +99,21 @@ impl FeatureRequest {
     pub async fn read(&self, store: &OnlineStore, registry: &Registry) -> Result<FeatureTable> {
         let plan = self.plan(registry)?;
         let keys = plan.project(&self.entities)?;
-        let names: Vec<Vec<&str>> =
-            plan.views.iter().map(|view| view.features.iter().map(String::as_str).collect()).collect();
         let reads: Vec<ViewRead<'_>> = plan
             .views
             .iter()
-            .zip(&names)
-            .map(|(view, names)| ViewRead {
+            .map(|view| ViewRead {
                 feature_view: &view.name,
                 entity_keys: &keys[view.join_keys],
-                feature_names: Some(names),
+                feature_names: Some(&view.features),
             })
             .collect();
-        let rows = match self.max_age {
-            Some(max_age) => store.with_max_age(max_age).read_views(&self.tenant, &reads).await?,
-            None => store.read_views(&self.tenant, &reads).await?,
-        };
-        Ok(FeatureTable::assemble(&plan, &self.tenant, &self.entities, keys, rows))
+        let mut cells = Cells::new(Arc::clone(&plan), self.entities.len());
+        match self.max_age {
+            Some(max_age) => store.with_max_age(max_age).read_into(&self.tenant, &reads, &mut cells).await?,
+            None => store.read_into(&self.tenant, &reads, &mut cells).await?,
+        }
+        Ok(FeatureTable::new(&self.tenant, &self.entities, keys, cells))
     }
 
     fn plan(&self, registry: &Registry) -> Result<Arc<Plan>> {

@@ -1,16 +1,14 @@
 //! What a request gives.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::BuildHasher;
-use std::sync::Arc;
 
-use feature_core::{
-    BatchRows, EntityKey, Error, FeatureCell, FeatureRow, FeatureStatus, FeatureValue, RecordKey, Timestamp,
-    ValueType, ViewKey,
-};
+use feature_core::{EntityKey, Error, FeatureStatus, FeatureValue, RecordKey, Timestamp, ValueType, ViewKey};
 
+use super::cells::Cells;
 use crate::registry::FeatureRef;
-use crate::registry::plan::{ColumnSpec, Plan, PlannedView};
+use crate::registry::plan::ColumnSpec;
 
 /// What there is to say about a cell of a [`FeatureTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,61 +50,63 @@ impl From<FeatureStatus> for CellStatus {
     }
 }
 
-/// One feature of all rows.
-#[derive(Clone, Debug)]
-pub struct FeatureColumn {
-    spec: Arc<ColumnSpec>,
-    values: Vec<FeatureValue>,
-    statuses: Vec<CellStatus>,
-    event_times: Vec<Option<Timestamp>>,
+/// One feature of all rows of a [`FeatureTable`].
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureColumn<'a> {
+    cells: &'a Cells,
+    number: usize,
 }
 
-impl FeatureColumn {
-    fn not_found(spec: &Arc<ColumnSpec>, rows: usize) -> Self {
-        Self {
-            spec: Arc::clone(spec),
-            values: std::iter::repeat_with(|| FeatureValue::Null).take(rows).collect(),
-            statuses: vec![CellStatus::NotFound; rows],
-            event_times: vec![None; rows],
-        }
-    }
-
+impl<'a> FeatureColumn<'a> {
     /// What the feature is called in the result: its own name where it is the only one of the request to
     /// have it, or else `view__feature`.
-    pub fn name(&self) -> &str {
-        &self.spec.name
+    pub fn name(self) -> &'a str {
+        &self.spec().name
     }
 
     /// Which feature it is.
-    pub fn reference(&self) -> &FeatureRef {
-        &self.spec.reference
+    pub fn reference(self) -> &'a FeatureRef {
+        &self.spec().reference
     }
 
     /// The declared type: that of every value which is [`Present`](CellStatus::Present).
-    pub fn value_type(&self) -> ValueType {
-        self.spec.value_type
+    pub fn value_type(self) -> ValueType {
+        self.spec().value_type
     }
 
     /// The values, one for each row; null where the status is not [`Present`](CellStatus::Present).
-    pub fn values(&self) -> &[FeatureValue] {
-        &self.values
+    pub fn values(self) -> impl ExactSizeIterator<Item = Cow<'a, FeatureValue>> {
+        (0..self.cells.rows()).map(move |row| self.cells.value(self.number, row))
+    }
+
+    /// The values as they lie in memory.
+    pub fn as_slice(self) -> ColumnSlice<'a> {
+        self.cells.slice(self.number)
     }
 
     /// The statuses, one for each row.
-    pub fn statuses(&self) -> &[CellStatus] {
-        &self.statuses
+    pub fn statuses(self) -> &'a [CellStatus] {
+        self.cells.statuses(self.number)
     }
 
     /// For each row the event time of the write that the value comes from; `None` where there is no such
     /// feature, or its record could not be read.
-    pub fn event_times(&self) -> &[Option<Timestamp>] {
-        &self.event_times
+    pub fn event_times(self) -> impl ExactSizeIterator<Item = Option<Timestamp>> + use<'a> {
+        (0..self.cells.rows()).map(move |row| self.cells.event_time(self.number, row))
     }
 
-    /// The values alone.
-    pub fn into_values(self) -> Vec<FeatureValue> {
-        self.values
+    fn spec(self) -> &'a ColumnSpec {
+        &self.cells.plan().columns[self.number]
     }
+}
+
+/// The values of a column, one for each row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ColumnSlice<'a> {
+    /// Those of a `float64` feature; zero where the status is not [`Present`](CellStatus::Present).
+    Floats(&'a [f64]),
+    /// Those of others; null where the status is not [`Present`](CellStatus::Present).
+    Values(&'a [FeatureValue]),
 }
 
 /// What went wrong with a row of a [`FeatureTable`].
@@ -135,77 +135,24 @@ pub struct RowError {
 #[derive(Clone, Debug)]
 pub struct FeatureTable {
     tenant: String,
-    plan: Arc<Plan>,
     entities: Vec<EntityKey>,
     /// The entities with the join keys of each of the plan's sets.
     keys: Vec<Vec<EntityKey>>,
-    columns: Vec<FeatureColumn>,
-    errors: Vec<RowError>,
+    cells: Cells,
     /// For each view of the plan its rows that came from a fallback store, ascending.
     from_fallback: Vec<Vec<usize>>,
 }
 
 impl FeatureTable {
-    /// Puts the rows of each view of the plan into columns.
-    pub(super) fn assemble(
-        plan: &Arc<Plan>,
+    pub(super) fn new(
         tenant: &str,
         entities: &[EntityKey],
         keys: Vec<Vec<EntityKey>>,
-        rows: Vec<BatchRows>,
+        mut cells: Cells,
     ) -> Self {
-        let mut table = Self {
-            tenant: tenant.to_owned(),
-            entities: entities.to_vec(),
-            keys,
-            columns: plan.columns.iter().map(|spec| FeatureColumn::not_found(spec, entities.len())).collect(),
-            errors: Vec::new(),
-            from_fallback: vec![Vec::new(); plan.views.len()],
-            plan: Arc::clone(plan),
-        };
-        for (view, rows) in plan.views.iter().zip(rows) {
-            table.fill(view, rows);
-        }
-        table.errors.sort_by_key(|error| error.row);
-        table
-    }
-
-    fn fill(&mut self, view: &PlannedView, rows: BatchRows) {
-        let Self { columns, errors, .. } = self;
-        let mut found = Vec::with_capacity(rows.len());
-        for (number, row) in rows.into_iter().enumerate() {
-            match row {
-                Ok(Some(row)) => found.push((number, row)),
-                Ok(None) => {}
-                Err(error) => {
-                    for column in &view.columns {
-                        columns[*column].statuses[number] = CellStatus::Failed;
-                    }
-                    errors.push(RowError { row: number, view: view.name.clone(), feature: None, error });
-                }
-            }
-        }
-        FeatureRow::take_apart(found, |row, cell| {
-            let column = &mut columns[view.columns[cell.index]];
-            let FeatureCell { status, event_time, value, .. } = cell;
-            column.event_times[row] = event_time;
-            match value.value_type() {
-                Some(own) if own != column.spec.value_type => match value.widen(column.spec.value_type) {
-                    Ok(value) => {
-                        column.values[row] = value;
-                        column.statuses[row] = status.into();
-                    }
-                    Err(_) => {
-                        column.statuses[row] = CellStatus::Failed;
-                        errors.push(misfit(row, view, &column.spec, own));
-                    }
-                },
-                _ => {
-                    column.values[row] = value;
-                    column.statuses[row] = status.into();
-                }
-            }
-        });
+        cells.errors.sort_by_key(|error| error.row);
+        let from_fallback = vec![Vec::new(); cells.plan().views.len()];
+        Self { tenant: tenant.to_owned(), entities: entities.to_vec(), keys, cells, from_fallback }
     }
 
     /// Says which records came from a fallback store, by their keys.
@@ -213,7 +160,7 @@ impl FeatureTable {
         if served.is_empty() {
             return;
         }
-        for (view, marked) in self.plan.views.iter().zip(&mut self.from_fallback) {
+        for (view, marked) in self.cells.plan().views.iter().zip(&mut self.from_fallback) {
             let Ok(of_view) = ViewKey::new(&self.tenant, &view.name) else { continue };
             let is_served = |key: &EntityKey| served.contains(&RecordKey::new(of_view.clone(), key.clone()));
             let rows = self.keys[view.join_keys].iter().enumerate();
@@ -237,42 +184,31 @@ impl FeatureTable {
     }
 
     /// The columns, in order.
-    pub fn columns(&self) -> &[FeatureColumn] {
-        &self.columns
+    pub fn columns(&self) -> impl ExactSizeIterator<Item = FeatureColumn<'_>> {
+        (0..self.cells.plan().columns.len()).map(|number| FeatureColumn { cells: &self.cells, number })
     }
 
     /// The column of this name, found by looking at each.
-    pub fn column(&self, name: &str) -> Option<&FeatureColumn> {
-        self.columns.iter().find(|column| column.name() == name)
-    }
-
-    /// The columns alone.
-    pub fn into_columns(self) -> Vec<FeatureColumn> {
-        self.columns
+    pub fn column(&self, name: &str) -> Option<FeatureColumn<'_>> {
+        self.columns().find(|column| column.name() == name)
     }
 
     /// What went wrong, by row.
     pub fn errors(&self) -> &[RowError] {
-        &self.errors
+        &self.cells.errors
     }
 
     /// The views whose records came from a fallback store, because the store they belong to did not answer:
     /// each with the numbers of those rows, ascending.
     pub fn from_fallback(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        let views = self.plan.views.iter().zip(&self.from_fallback);
+        let views = self.cells.plan().views.iter().zip(&self.from_fallback);
         views.filter(|(_, rows)| !rows.is_empty()).map(|(view, rows)| (&*view.name, &**rows))
     }
 
     /// Of each row its newest event time, if anything was found, or the first of its errors.
     pub(crate) fn outcomes(&self) -> Vec<Result<Option<Timestamp>, &Error>> {
-        let mut newest = vec![None; self.len()];
-        for column in &self.columns {
-            for (newest, time) in newest.iter_mut().zip(&column.event_times) {
-                *newest = (*newest).max(*time);
-            }
-        }
-        let mut outcomes: Vec<_> = newest.into_iter().map(Ok).collect();
-        for error in self.errors.iter().rev() {
+        let mut outcomes: Vec<_> = (0..self.len()).map(|row| Ok(self.cells.newest(row))).collect();
+        for error in self.errors().iter().rev() {
             outcomes[error.row] = Err(&error.error);
         }
         outcomes
@@ -284,15 +220,6 @@ impl FeatureTable {
     }
 }
 
-fn misfit(row: usize, view: &PlannedView, spec: &ColumnSpec, stored: ValueType) -> RowError {
-    let error = Error::corrupt(format!(
-        "`{}` is declared {}, and what is stored is {stored}: write it again, or declare it as it is stored",
-        spec.reference, spec.value_type
-    ));
-    let feature = spec.reference.feature().map(str::to_owned);
-    RowError { row, view: view.name.clone(), feature, error: error.with_operation("read") }
-}
-
 /// A row of a [`FeatureTable`].
 #[derive(Clone, Copy, Debug)]
 pub struct TableRow<'a> {
@@ -301,14 +228,14 @@ pub struct TableRow<'a> {
 }
 
 /// A cell of a [`FeatureTable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableCell<'a> {
     /// What the feature is called in the result.
     pub name: &'a str,
     /// What there is to say about the cell.
     pub status: CellStatus,
     /// Null where the status is not [`Present`](CellStatus::Present).
-    pub value: &'a FeatureValue,
+    pub value: Cow<'a, FeatureValue>,
     /// The event time of the write that the value comes from.
     pub event_time: Option<Timestamp>,
 }
@@ -321,18 +248,19 @@ impl<'a> TableRow<'a> {
 
     /// The row's cell of each column, in order.
     pub fn cells(&self) -> impl ExactSizeIterator<Item = TableCell<'a>> {
-        let number = self.number;
-        self.table.columns.iter().map(move |column| TableCell {
+        let row = self.number;
+        self.table.columns().map(move |column| TableCell {
             name: column.name(),
-            status: column.statuses[number],
-            value: &column.values[number],
-            event_time: column.event_times[number],
+            status: column.statuses()[row],
+            value: column.cells.value(column.number, row),
+            event_time: column.cells.event_time(column.number, row),
         })
     }
 
     /// The value of a feature that is [`Present`](CellStatus::Present), by its name in the result.
-    pub fn get(&self, name: &str) -> Option<&'a FeatureValue> {
+    pub fn get(&self, name: &str) -> Option<Cow<'a, FeatureValue>> {
         let column = self.table.column(name)?;
-        (column.statuses[self.number] == CellStatus::Present).then(|| &column.values[self.number])
+        let is_present = column.statuses()[self.number] == CellStatus::Present;
+        is_present.then(|| column.cells.value(column.number, self.number))
     }
 }

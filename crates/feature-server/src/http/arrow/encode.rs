@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{
-    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, ListArray, NullArray, PrimitiveArray,
-    RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
+    ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, Float64Array, ListArray, NullArray,
+    PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use feature_core::{Error, ErrorKind, FeatureValue, Timestamp, ValueType};
-use store_unified::CellStatus;
+use store_unified::{CellStatus, ColumnSlice};
 
 use super::{UTC, data_type};
 use crate::calls::{Column, Refusal, Table};
@@ -24,8 +24,8 @@ use crate::http::problem::row_error;
 /// are JSON in the metadata of the schema.
 pub(crate) fn table(table: &Table, options: ReadOptions) -> Result<Vec<u8>, Refusal> {
     let columns = table.columns();
-    let mut fields = Vec::with_capacity(columns.len());
-    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
+    let mut fields = Vec::with_capacity(table.width());
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(table.width());
     for column in columns {
         let name = if options.full_feature_names { column.full_name() } else { column.name.to_owned() };
         let array = values(&column)?;
@@ -33,8 +33,7 @@ pub(crate) fn table(table: &Table, options: ReadOptions) -> Result<Vec<u8>, Refu
             (Field::new(format!("{name}__{what}"), array.data_type().clone(), true), array)
         };
         let status = options.statuses.then(|| further("status", statuses(column.statuses)));
-        let time =
-            options.event_times.then(|| further("event_time", instants(column.event_times.iter().copied())));
+        let time = options.event_times.then(|| further("event_time", instants(column.event_times())));
         let metadata = HashMap::from([("feature".to_owned(), format!("{}:{}", column.view, column.feature))]);
         fields.push(Field::new(&name, array.data_type().clone(), true).with_metadata(metadata));
         arrays.push(array);
@@ -83,9 +82,17 @@ fn notes(table: &Table) -> HashMap<String, String> {
 }
 
 fn values(column: &Column<'_>) -> Result<ArrayRef, Refusal> {
+    let values = match column.values {
+        ColumnSlice::Floats(floats) => {
+            let is_present = |status: &CellStatus| *status == CellStatus::Present;
+            let nulls = (!column.is_full()).then(|| column.statuses.iter().map(is_present).collect());
+            return Ok(Arc::new(Float64Array::new(floats.to_vec().into(), nulls)));
+        }
+        ColumnSlice::Values(values) => values,
+    };
     let Some(value_type) = column.value_type else {
-        if column.values.iter().all(FeatureValue::is_null) {
-            return Ok(Arc::new(NullArray::new(column.values.len())));
+        if values.iter().all(FeatureValue::is_null) {
+            return Ok(Arc::new(NullArray::new(values.len())));
         }
         return Err(Refusal::invalid(format!(
             "the feature `{}` has values of several types, which a column of Arrow cannot have: ask for JSON, or \
@@ -93,7 +100,6 @@ fn values(column: &Column<'_>) -> Result<ArrayRef, Refusal> {
             column.name
         )));
     };
-    let values = column.values;
     Ok(match value_type {
         ValueType::Bool => Arc::new(values.iter().map(FeatureValue::as_bool).collect::<BooleanArray>()),
         ValueType::Int32 => numbers::<Int32Type>(values, |value| match value {

@@ -1,8 +1,8 @@
 //! Answers in JSON, written straight into their buffer.
 
-use feature_core::{EntityKey, Error, FeatureRow, RecordKey, Timestamp, WriteOutcome};
+use feature_core::{EntityKey, Error, FeatureRow, FeatureValue, RecordKey, Timestamp, WriteOutcome};
 use serde::Serialize;
-use store_unified::{CellStatus, FeatureRef};
+use store_unified::{CellStatus, ColumnSlice, FeatureRef};
 
 use super::ReadOptions;
 use crate::calls::{Column, Forgotten, Table, Written};
@@ -31,28 +31,47 @@ pub(crate) fn list<T>(
     out.push(b']');
 }
 
-/// Times as texts. Those of a column are mostly the same, and a text is quicker to copy than to make.
+/// The times of rows as texts. All columns of a view mostly have the time of their row, and a text is quicker
+/// to copy than to make.
 #[derive(Default)]
-pub(crate) struct Times {
-    last: Option<Timestamp>,
-    text: Vec<u8>,
-}
+pub(crate) struct Times(Vec<(Option<Timestamp>, Vec<u8>)>);
 
 impl Times {
-    pub(crate) fn put(&mut self, out: &mut Vec<u8>, time: Timestamp) {
-        if self.last != Some(time) {
-            self.text.clear();
-            put(&mut self.text, &time);
-            self.last = Some(time);
+    pub(crate) fn put(&mut self, out: &mut Vec<u8>, row: usize, time: Timestamp) {
+        if self.0.len() <= row {
+            self.0.resize_with(row + 1, Default::default);
         }
-        out.extend_from_slice(&self.text);
+        let (last, text) = &mut self.0[row];
+        if *last != Some(time) {
+            text.clear();
+            put(text, &time);
+            *last = Some(time);
+        }
+        out.extend_from_slice(text);
+    }
+}
+
+/// The values of a column, null where there is none; `each` writes one that is not a float.
+pub(crate) fn values(
+    out: &mut Vec<u8>,
+    column: &Column<'_>,
+    mut each: impl FnMut(&mut Vec<u8>, &FeatureValue),
+) {
+    match column.values {
+        ColumnSlice::Floats(floats) => {
+            list(out, floats.iter().zip(column.statuses), |out, (value, status)| match status {
+                CellStatus::Present => FeatureValue::write_json_float(out, *value),
+                _ => out.extend_from_slice(b"null"),
+            });
+        }
+        ColumnSlice::Values(values) => list(out, values, |out, value| each(out, value)),
     }
 }
 
 /// The answer to a read.
 pub(crate) fn table(table: &Table, options: ReadOptions) -> Vec<u8> {
     let columns = table.columns();
-    let mut out = Vec::with_capacity(256 + columns.len() * (64 + table.rows() * 20));
+    let mut out = Vec::with_capacity(256 + table.width() * (96 + table.rows() * 20));
     let mut times = Times::default();
     out.extend_from_slice(b"{\"rows\":");
     put(&mut out, &table.rows());
@@ -84,17 +103,12 @@ fn put_column(out: &mut Vec<u8>, column: &Column<'_>, options: ReadOptions, time
     out.extend_from_slice(b"{\"name\":");
     match options.full_feature_names {
         true => put(out, &column.full_name()),
+        false if is_plain(column.name) => put_plain(out, &[column.name]),
         false => put(out, column.name),
     }
     out.extend_from_slice(b",\"feature\":");
-    match plain(column.view) && plain(column.feature) {
-        true => {
-            out.push(b'"');
-            out.extend_from_slice(column.view.as_bytes());
-            out.push(b':');
-            out.extend_from_slice(column.feature.as_bytes());
-            out.push(b'"');
-        }
+    match is_plain(column.view) && is_plain(column.feature) {
+        true => put_plain(out, &[column.view, ":", column.feature]),
         false => put(out, &FeatureRef::new(column.view, column.feature)),
     }
     if let Some(value_type) = column.value_type {
@@ -103,8 +117,8 @@ fn put_column(out: &mut Vec<u8>, column: &Column<'_>, options: ReadOptions, time
         out.push(b'"');
     }
     out.extend_from_slice(b",\"values\":");
-    list(out, column.values, |out, value| value.write_json(out));
-    if options.statuses || column.statuses.iter().any(|status| *status != CellStatus::Present) {
+    values(out, column, |out, value| value.write_json(out));
+    if options.statuses || !column.is_full() {
         out.extend_from_slice(b",\"statuses\":");
         list(out, column.statuses, |out, status| {
             out.push(b'"');
@@ -114,8 +128,8 @@ fn put_column(out: &mut Vec<u8>, column: &Column<'_>, options: ReadOptions, time
     }
     if options.event_times {
         out.extend_from_slice(b",\"event_times\":");
-        list(out, column.event_times, |out, time| match time {
-            Some(time) => times.put(out, *time),
+        list(out, column.event_times().enumerate(), |out, (row, time)| match time {
+            Some(time) => times.put(out, row, time),
             None => out.extend_from_slice(b"null"),
         });
     }
@@ -123,8 +137,14 @@ fn put_column(out: &mut Vec<u8>, column: &Column<'_>, options: ReadOptions, time
 }
 
 /// Whether a name is written the same inside a reference and inside JSON.
-fn plain(name: &str) -> bool {
+fn is_plain(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-' || b == b'.')
+}
+
+fn put_plain(out: &mut Vec<u8>, parts: &[&str]) {
+    out.push(b'"');
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    out.push(b'"');
 }
 
 /// The answer to a write.

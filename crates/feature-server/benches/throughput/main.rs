@@ -1,7 +1,8 @@
 //! Requests per second of the server against a bare axum route that answers the same number of bytes.
 //!
-//! Both are processes of their own over the same kind of runtime, and `wrk` loads them in turns, round by round,
-//! with 64 connections. The ratio counts: client and servers share the machine.
+//! Both are processes of their own over the same kind of runtime, and are loaded in turns, round by round, with 64
+//! requests at a time: over HTTP by `wrk`, over gRPC by a process that is this program again. A stream of writes is
+//! compared with what the library writes by itself. The ratio counts: client and servers share the machine.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -9,22 +10,31 @@
     reason = "a benchmark reports, and ends where it cannot"
 )]
 
+mod grpc;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::routing::post;
 use feature_core::{EntityKey, Error, FeatureWrite, Features, OnlineStoreBackend, SystemClock};
+use feature_server::settings::ServerSettings;
 use feature_server::{Server, Serving};
 use store_embedded::EmbeddedOnlineStore;
 use store_testkit::bench::{BenchOptions, BenchResult, report};
-use store_unified::{SettingsFormat, SettingsReader};
+use store_unified::{Settings, SettingsFormat, SettingsReader, UnifiedFeatureStore};
+
+/// As in the program `fstore`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const FEATURES: usize = 50;
 const ENTITIES: usize = 5_000;
 const CONNECTIONS: usize = 64;
+const VIEW: &str = "wide";
 const READ: &str = "/v1/tenants/bench/read";
 const FEAST: &str = "/get-online-features";
 const JSON: &str = "application/json";
@@ -41,16 +51,28 @@ const CASES: [Case; 5] = [
     Case("feast_json_100x50", 100, FEAST, JSON),
 ];
 
+const GRPC_ROWS: usize = 100;
+
 /// Says what this program is when it is one of the servers.
 const ROLE: &str = "FSTORE_BENCH_ROLE";
 
 fn main() {
     if let Ok(role) = std::env::var(ROLE) {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let role: Vec<&str> = role.split_whitespace().collect();
         return runtime.block_on(async {
-            match role.as_str() {
-                "server" => serve().await,
-                size => bare(size.parse().unwrap()).await,
+            match role[..] {
+                ["server"] => serve().await,
+                ["bare", size] => bare(size.parse().unwrap()).await,
+                ["bare_grpc", size] => grpc::bare(size.parse().unwrap()).await,
+                ["grpc_reads", address, seconds] => {
+                    println!("{}", grpc::reads(address.parse().unwrap(), GRPC_ROWS, secs(seconds)).await);
+                }
+                ["grpc_writes", address, seconds] => {
+                    println!("{}", grpc::write_stream(address.parse().unwrap(), secs(seconds)).await);
+                }
+                ["library_writes", seconds] => println!("{}", library_writes(secs(seconds)).await),
+                _ => panic!("{role:?}"),
             }
         });
     }
@@ -61,38 +83,85 @@ fn main() {
     }
     let ours = Process::start("server");
     let wanted = CASES.iter().filter(|Case(name, ..)| options.wants(name));
-    let results: Vec<BenchResult> = wanted.map(|case| compare(&options, &ours, case)).collect();
+    let mut results: Vec<BenchResult> = wanted.map(|case| http(&options, &ours, case)).collect();
+    if options.wants("grpc_100x50") {
+        results.push(grpc_reads(&options, &ours));
+    }
+    if options.wants("grpc_write_stream") {
+        results.push(grpc_writes(&options, &ours));
+    }
     report(&options, "server, against a bare route that answers as many bytes", &results).unwrap();
 }
 
-fn compare(options: &BenchOptions, ours: &Process, case: &Case) -> BenchResult {
+fn secs(text: &str) -> Duration {
+    Duration::from_secs(text.parse().unwrap())
+}
+
+fn http(options: &BenchOptions, ours: &Process, case: &Case) -> BenchResult {
     let Case(name, rows, path, accept) = case;
     let body = body(*rows, path);
-    let raw = Process::start(&length_of_answer(ours.address, path, accept, &body).to_string());
+    let raw = Process::start(&format!("bare {}", length_of_answer(ours.address, path, accept, &body)));
     let script = tempfile::NamedTempFile::new().unwrap();
     let lua = format!(
         "wrk.method = \"POST\"\nwrk.body = [==[{body}]==]\nwrk.headers[\"content-type\"] = \"{JSON}\"\n\
          wrk.headers[\"accept\"] = \"{accept}\"\n"
     );
     std::fs::write(script.path(), lua).unwrap();
-    let (rounds, seconds) = if options.quick { (3, "1s") } else { (9, "3s") };
-    let load = |address: SocketAddr| {
+    let load = |address: SocketAddr, seconds: u32| {
         let mut wrk = Command::new("wrk");
-        wrk.args(["-t", "1", "-c", &CONNECTIONS.to_string(), "-d", seconds, "-s"]).arg(script.path());
+        let (connections, duration) = (CONNECTIONS.to_string(), format!("{seconds}s"));
+        wrk.args(["-t", "1", "-c", &connections, "-d", &duration, "-s"]).arg(script.path());
         let said =
             String::from_utf8(wrk.arg(format!("http://{address}{path}")).output().unwrap().stdout).unwrap();
         assert!(!said.contains("Non-2xx"), "{said}");
         let rate = said.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
         rate.unwrap_or_else(|| panic!("{said}")).trim().parse::<f64>().unwrap()
     };
+    in_turns(options, name, |seconds| load(ours.address, seconds), |seconds| load(raw.address, seconds))
+}
+
+/// Reads of a hundred entities over gRPC.
+fn grpc_reads(options: &BenchOptions, ours: &Process) -> BenchResult {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let size = runtime.block_on(grpc::length_of_answer(ours.address, GRPC_ROWS));
+    let raw = Process::start(&format!("bare_grpc {size}"));
+    let load = |address: SocketAddr, seconds: u32| rate(&format!("grpc_reads {address} {seconds}"));
+    let (ours, raw) = (ours.address, raw.address);
+    in_turns(options, "grpc_100x50", |seconds| load(ours, seconds), |seconds| load(raw, seconds))
+}
+
+/// Rows that a stream of writes has acknowledged, against those of the library in its own process.
+fn grpc_writes(options: &BenchOptions, ours: &Process) -> BenchResult {
+    let stream = |seconds: u32| rate(&format!("grpc_writes {} {seconds}", ours.address));
+    let library = |seconds: u32| rate(&format!("library_writes {seconds}"));
+    in_turns(options, "grpc_write_stream", stream, library)
+}
+
+/// What a process of this program measures.
+fn rate(role: &str) -> f64 {
+    let output = Command::new(std::env::current_exe().unwrap()).env(ROLE, role).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{role}: {said}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Measures both round by round; who begins changes.
+fn in_turns(
+    options: &BenchOptions,
+    name: &str,
+    ours: impl Fn(u32) -> f64,
+    raw: impl Fn(u32) -> f64,
+) -> BenchResult {
+    let (rounds, seconds) = if options.quick { (3, 1) } else { (9, 3) };
     let (mut ours_rates, mut raw_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=rounds {
         let (one, other) = if round % 2 == 0 {
-            let one = load(ours.address);
-            (one, load(raw.address))
+            let one = ours(seconds);
+            (one, raw(seconds))
         } else {
-            let other = load(raw.address);
-            (load(ours.address), other)
+            let other = raw(seconds);
+            (ours(seconds), other)
         };
         // The first round warms up.
         if round > 0 {
@@ -102,7 +171,7 @@ fn compare(options: &BenchOptions, ours: &Process, case: &Case) -> BenchResult {
         }
     }
     BenchResult {
-        name: (*name).to_owned(),
+        name: name.to_owned(),
         ours_per_s: median(ours_rates),
         raw_per_s: Some(median(raw_rates)),
         ratio: Some(median(ratios)),
@@ -163,30 +232,58 @@ fn feature(n: usize) -> String {
     format!("feature_{n:02}")
 }
 
-async fn serve() {
+fn value(id: usize, n: usize) -> f64 {
+    (id * 31 + n) as f64 / 7.0
+}
+
+fn settings() -> String {
     let features: Vec<String> = (0..FEATURES).map(|n| format!("{}: float64", feature(n))).collect();
-    let text = format!(
+    format!(
         "stores: {{ main: 'embedded:' }}
 server: {{ listen: '127.0.0.1:0', admin: off, feast: {{ tenant: bench }} }}
 feature_views:
-  - {{ name: wide, entities: [customer_id], features: {{ {} }} }}
+  - {{ name: {VIEW}, entities: [customer_id], features: {{ {} }} }}
 feature_services:
-  - {{ name: all, features: ['wide:*'] }}
+  - {{ name: all, features: ['{VIEW}:*'] }}
 ",
         features.join(", ")
-    );
-    let metrics = feature_server::install_metrics().unwrap();
+    )
+}
+
+async fn open() -> (Settings, ServerSettings, UnifiedFeatureStore) {
     let backend: Arc<dyn OnlineStoreBackend> = Arc::new(EmbeddedOnlineStore::in_memory().unwrap());
     let reader = SettingsReader::new(SettingsFormat::Yaml);
-    let (settings, server) = feature_server::settings::read(&reader, &text).unwrap();
+    let (settings, server) = feature_server::settings::read(&reader, &settings()).unwrap();
     let store = settings.open(async |_| Ok::<_, Error>(Arc::clone(&backend)), SystemClock).await.unwrap();
+    (settings, server, store)
+}
+
+fn row(id: usize) -> FeatureWrite {
+    let features: Features = (0..FEATURES).map(|n| (feature(n), value(id, n))).collect();
+    FeatureWrite::new(EntityKey::new("customer_id", id as u64).unwrap(), features)
+}
+
+/// Rows per second that the library writes, a message's worth at a time.
+async fn library_writes(time: Duration) -> f64 {
+    let (_, _, store) = open().await;
+    let rows: Vec<FeatureWrite> = (0..ENTITIES).map(row).collect();
+    let (begun, mut written) = (Instant::now(), 0);
+    for rows in rows.chunks(grpc::WRITE_ROWS).cycle() {
+        store.batch_write("bench", VIEW, rows.to_vec()).await.unwrap().into_result().unwrap();
+        written += rows.len();
+        if begun.elapsed() > time {
+            break;
+        }
+    }
+    written as f64 / begun.elapsed().as_secs_f64()
+}
+
+async fn serve() {
+    let metrics = feature_server::install_metrics().unwrap();
+    let (settings, server, store) = open().await;
     for chunk in (0..ENTITIES).collect::<Vec<_>>().chunks(1_000) {
-        let row = |id: &usize| {
-            let features: Features =
-                (0..FEATURES).map(|n| (feature(n), (id * 31 + n) as f64 / 7.0)).collect();
-            FeatureWrite::new(EntityKey::new("customer_id", *id as u64).unwrap(), features)
-        };
-        store.batch_write("bench", "wide", chunk.iter().map(row)).await.unwrap().into_result().unwrap();
+        let rows = chunk.iter().map(|id| row(*id));
+        store.batch_write("bench", VIEW, rows).await.unwrap().into_result().unwrap();
     }
     let server =
         Server::bind(Serving::new(store, &settings, server, SystemClock), Some(metrics)).await.unwrap();

@@ -85,7 +85,7 @@ impl Load {
     pub(crate) fn of(found: Vec<Input>, options: IngestOptions, view: Option<&FeatureView>) -> Result<Self> {
         let now = options.now.unwrap_or_else(|| SystemClock.now());
         let mapping = Arc::new(Mapping::new(&options, view, now)?);
-        let reading = Reading { delimiter: options.delimiter };
+        let reading = Reading::new(&options);
         let alone = found.len() == 1;
         let (mut inputs, mut columns, mut notes, mut opened) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -174,6 +174,19 @@ impl Load {
         view: &str,
         stop: impl Future<Output = ()>,
     ) -> Report {
+        let store = store.clone();
+        self.run_with(move || Ok(store.clone()), tenant, view, stop).await
+    }
+
+    /// The same into a store that is asked for with each batch anew, for a load that may outlast the store, or
+    /// the permission to write into it: an error ends the load.
+    pub async fn run_with(
+        self,
+        store: impl Fn() -> feature_core::Result<OnlineStore> + Send + Sync + 'static,
+        tenant: &str,
+        view: &str,
+        stop: impl Future<Output = ()>,
+    ) -> Report {
         let started = Instant::now();
         let Self { inputs, opened, columns, plan, mapping, options, start, rejects, watch, .. } = self;
         let inputs = Arc::new(inputs);
@@ -184,13 +197,14 @@ impl Load {
         let sizes = inputs.iter().map(|input| input.bytes().unwrap_or_default());
         let pipeline = Pipeline {
             target: Arc::new(Target {
-                store: store.clone(),
+                store: Box::new(store),
                 tenant: tenant.to_owned(),
                 view: view.to_owned(),
             }),
             tally: Arc::clone(&tally),
             marks: Arc::clone(&marks),
             batch_size: options.batch_size.max(1),
+            batch_bytes: options.batch_bytes,
             concurrency,
             names: match &inputs[..] {
                 [_] => Vec::new(),
@@ -210,7 +224,7 @@ impl Load {
             columns,
             plan,
             mapping,
-            reading: Reading { delimiter: options.delimiter },
+            reading: Reading::new(&options),
             next: start.inputs,
             skip: start.rows,
             current: None,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use feature_core::{
     EntityKey, EntityKeyBuilder, FeatureNames, FeatureValue, FeatureView, FeatureWrite, Features, Timestamp,
-    Ttl, ValueType,
+    Ttl, ValueType, WriteMode,
 };
 
 use crate::error::{IngestError, Result};
 use crate::options::{Decimals, IngestOptions, MissingColumns};
-use crate::row::{Accepted, Reject, Row};
+use crate::row::{Accepted, Reject, Row, bytes_of};
 use crate::time::{Instant, NEEDS_UNIT, TimeUnit, Timezone};
 
 /// What the options and the declared view say, whatever the input.
@@ -28,6 +28,7 @@ pub(crate) struct Mapping {
     nulls: HashSet<String>,
     pub(crate) view: Option<FeatureView>,
     ttl: Option<Ttl>,
+    mode: WriteMode,
     now: Timestamp,
 }
 
@@ -67,6 +68,7 @@ impl Mapping {
             nulls: options.null_values.iter().cloned().collect(),
             view: view.cloned(),
             ttl: options.ttl,
+            mode: options.mode,
             now,
         })
     }
@@ -116,8 +118,9 @@ impl Mapping {
             _ => Instant::exact(self.now),
         };
         let features = features.map_err(with_entity)?;
-        let write = FeatureWrite { ttl: self.ttl, ..FeatureWrite::new(entity, features).at(instant.time) };
-        Ok(Accepted { number, cut: instant.cut, write })
+        let (ttl, mode) = (self.ttl, self.mode);
+        let write = FeatureWrite { ttl, mode, ..FeatureWrite::new(entity, features).at(instant.time) };
+        Ok(Accepted { number, cut: instant.cut, bytes: bytes_of(&write), write })
     }
 
     fn entity_key<'a>(

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use feature_core::{Timestamp, Ttl};
+use feature_core::{Timestamp, Ttl, WriteMode};
 
 use crate::error::IngestError;
 use crate::time::{TimeUnit, Timezone};
@@ -34,6 +34,8 @@ pub struct IngestOptions {
     pub exclude: Vec<String>,
     /// How long the records live; `None` is the TTL of the declared view, or for ever.
     pub ttl: Option<Ttl>,
+    /// Whether a row replaces what is stored of its entity, or is merged with it.
+    pub mode: WriteMode,
     /// What becomes of decimal numbers that no feature view gives a type.
     pub decimals: Decimals,
     /// The texts of CSV cells that mean null unless they are quoted.
@@ -46,6 +48,11 @@ pub struct IngestOptions {
     pub delimiter: Option<u8>,
     /// How many rows are written at once, at least 1.
     pub batch_size: usize,
+    /// Beyond how many bytes in memory a batch is written although it has fewer rows.
+    pub batch_bytes: usize,
+    /// How many bytes a row may have in a text; a longer line is rejected, a longer record of CSV or element of
+    /// an array ends the load.
+    pub row_bytes: usize,
     /// How many batches are written at a time, at least 1.
     pub concurrency: usize,
     /// The event time of rows without a column for it; `None` is the time at which the load begins.
@@ -65,12 +72,15 @@ impl Default for IngestOptions {
             features: None,
             exclude: Vec::new(),
             ttl: None,
+            mode: WriteMode::Merge,
             decimals: Decimals::Exact,
             null_values: NULL_VALUES.map(str::to_owned).to_vec(),
             missing_columns: MissingColumns::Refuse,
             format: None,
             delimiter: None,
             batch_size: 5000,
+            batch_bytes: 64 << 20,
+            row_bytes: 64 << 20,
             concurrency: 4,
             now: None,
         }

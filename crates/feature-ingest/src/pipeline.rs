@@ -58,6 +58,8 @@ pub(crate) struct Pipeline {
     pub(crate) tally: Arc<Tally>,
     pub(crate) marks: Arc<Marks>,
     pub(crate) batch_size: usize,
+    /// Beyond how many bytes a batch is written although it has fewer rows.
+    pub(crate) batch_bytes: usize,
     pub(crate) concurrency: usize,
     /// The inputs' names, where there are several.
     pub(crate) names: Vec<Arc<str>>,
@@ -77,7 +79,7 @@ impl Pipeline {
         let mut queues = Vec::new();
         for number in 0..self.concurrency {
             let (queue, batches) = mpsc::channel(1);
-            queues.push(Queue { queue, batch: Vec::new(), input: 0 });
+            queues.push(Queue { queue, batch: Vec::new(), bytes: 0, input: 0 });
             let (target, tally, marks) =
                 (Arc::clone(&self.target), Arc::clone(&self.tally), Arc::clone(&self.marks));
             workers.spawn(async move { work(number, &target, batches, &tally, &marks).await });
@@ -124,6 +126,8 @@ fn read(reading: Reading) -> mpsc::Receiver<Result<Read>> {
 struct Queue {
     queue: mpsc::Sender<Batch>,
     batch: Vec<Accepted>,
+    /// How many bytes it takes in memory.
+    bytes: usize,
     /// The input of the batch.
     input: usize,
 }
@@ -196,8 +200,9 @@ impl Dispatcher {
                 queue.input = input;
                 self.pipeline.marks.begin(worker, before);
             }
+            queue.bytes += row.bytes;
             queue.batch.push(row);
-            if queue.batch.len() >= self.pipeline.batch_size {
+            if queue.batch.len() >= self.pipeline.batch_size || queue.bytes >= self.pipeline.batch_bytes {
                 self.send(worker).await?;
             }
         }
@@ -216,6 +221,7 @@ impl Dispatcher {
         }
         let room = Vec::with_capacity(queue.batch.len().min(self.pipeline.batch_size));
         let rows = std::mem::replace(&mut queue.batch, room);
+        queue.bytes = 0;
         queue.queue.send(Batch { rows, input }).await.map_err(|_| worker_gone())
     }
 
@@ -254,7 +260,7 @@ mod tests {
             let entity = EntityKey::new("id", number % ENTITIES).unwrap();
             let features = Features::from([("n", number as i64)]);
             let write = FeatureWrite::new(entity, features).at(Timestamp::from_micros(1));
-            Ok(Accepted { number, cut: false, write })
+            Ok(Accepted { number, cut: false, bytes: 100, write })
         };
         let numbers: Vec<u64> = (1..=ROWS).collect();
         let chunk = |numbers: &[u64]| {
@@ -289,10 +295,15 @@ mod tests {
         let tally = Arc::new(Tally::new(Box::new(sink), None));
         let marks = Arc::new(Marks::new(concurrency, Position::default()));
         let pipeline = Pipeline {
-            target: Arc::new(Target { store, tenant: "t".to_owned(), view: "v".to_owned() }),
+            target: Arc::new(Target {
+                store: Box::new(move || Ok(store.clone())),
+                tenant: "t".to_owned(),
+                view: "v".to_owned(),
+            }),
             tally: Arc::clone(&tally),
             marks: Arc::clone(&marks),
             batch_size,
+            batch_bytes: usize::MAX,
             concurrency,
             names: Vec::new(),
             bytes_before: vec![0],

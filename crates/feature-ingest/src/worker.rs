@@ -21,7 +21,8 @@ pub(crate) struct Batch {
 
 /// What a worker needs besides its batches.
 pub(crate) struct Target {
-    pub(crate) store: OnlineStore,
+    /// Gives the store for each write anew.
+    pub(crate) store: Box<dyn Fn() -> feature_core::Result<OnlineStore> + Send + Sync>,
     pub(crate) tenant: String,
     pub(crate) view: String,
 }
@@ -60,7 +61,7 @@ async fn write(target: &Target, batch: Batch, tally: &Tally) -> Result<()> {
     };
     loop {
         let writes = rows.iter().map(|row| row.write.clone());
-        let report = target.store.batch_write(&target.tenant, &target.view, writes).await?;
+        let report = (target.store)()?.batch_write(&target.tenant, &target.view, writes).await?;
         let mut again = Vec::new();
         let mut broken = None;
         for (row, outcome) in rows.into_iter().zip(report.rows()) {

@@ -146,11 +146,13 @@ pub(super) fn cells(array: &dyn Array, rules: Rules<'_>) -> Result<Vec<Cell>, Ar
         DataType::Dictionary(_, plain) => as_type(plain)?,
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            lists(array, list.values(), ranges(list.value_offsets(), |o| *o as usize), inner)?
+            let (elements, ranges) = within(list.values(), list.value_offsets(), |o| *o as usize);
+            lists(array, &elements, ranges, inner)?
         }
         DataType::LargeList(_) => {
             let list = array.as_list::<i64>();
-            lists(array, list.values(), ranges(list.value_offsets(), |o| *o as usize), inner)?
+            let (elements, ranges) = within(list.values(), list.value_offsets(), |o| *o as usize);
+            lists(array, &elements, ranges, inner)?
         }
         DataType::FixedSizeList(_, size) => {
             let size = usize::try_from(*size).unwrap_or(0);
@@ -170,8 +172,10 @@ pub(super) fn cells(array: &dyn Array, rules: Rules<'_>) -> Result<Vec<Cell>, Ar
         }
         DataType::Map(..) => {
             let map = array.as_map();
-            let (mut keys, mut values) = (cells(map.keys(), inner)?, cells(map.values(), inner)?);
-            let ranges: Vec<_> = ranges(map.value_offsets(), |o| *o as usize).collect();
+            let (keys, ranges) = within(map.keys(), map.value_offsets(), |o| *o as usize);
+            let ranges: Vec<_> = ranges.collect();
+            let (values, _) = within(map.values(), map.value_offsets(), |o| *o as usize);
+            let (mut keys, mut values) = (cells(&keys, inner)?, cells(&values, inner)?);
             maps(array, |at| {
                 let entries = keys[ranges[at].clone()].iter_mut().zip(&mut values[ranges[at].clone()]);
                 let entry =
@@ -251,8 +255,17 @@ fn take(cell: &mut Cell) -> Cell {
     std::mem::replace(cell, Ok(FeatureValue::Null))
 }
 
-fn ranges<O>(offsets: &[O], index: impl Fn(&O) -> usize) -> impl Iterator<Item = Range<usize>> {
-    offsets.windows(2).map(move |pair| index(&pair[0])..index(&pair[1]))
+/// The elements that these rows have, and which of them each has. The array may be a part of one with many
+/// more.
+fn within<O>(
+    elements: &ArrayRef,
+    offsets: &[O],
+    index: impl Fn(&O) -> usize,
+) -> (ArrayRef, impl Iterator<Item = Range<usize>>) {
+    let first = offsets.first().map_or(0, &index);
+    let end = offsets.last().map_or(0, &index);
+    let ranges = offsets.windows(2).map(move |pair| index(&pair[0]) - first..index(&pair[1]) - first);
+    (elements.slice(first, end - first), ranges)
 }
 
 fn lists(

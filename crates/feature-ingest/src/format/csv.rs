@@ -10,7 +10,7 @@ use feature_core::{FeatureValue, ValueType};
 
 use super::fields::{Record, Records};
 use super::lines::{InChunks, Rows};
-use super::{Reading, Source};
+use super::{Reading, SAMPLE_BYTES, Source};
 use crate::error::{IngestError, Result};
 use crate::guess::Guess;
 use crate::input::{Count, Input, Stream};
@@ -42,14 +42,19 @@ pub(super) fn open(
     let broken =
         |e: &dyn std::fmt::Display| input.unreadable(format_args!("it is not a readable CSV file: {e}"));
     let usual = if input.name().to_ascii_lowercase().contains(".tsv") { b'\t' } else { b',' };
-    let mut records = Records::new(stream.reader, options.delimiter.unwrap_or(usual));
+    let mut records = Records::new(stream.reader, options.delimiter.unwrap_or(usual), options.row_bytes);
     let mut record = Record::default();
     if !records.read(&mut record).map_err(|e| broken(&e))? {
         return Err(IngestError::Input(format!("{} has no header: it has empty lines alone", input.name())));
     }
     let header: Vec<String> = record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     let mut sample = VecDeque::new();
-    while sample.len() < SAMPLE_ROWS && records.read(&mut record).map_err(|e| broken(&e))? {
+    let mut bytes = 0;
+    while sample.len() < SAMPLE_ROWS
+        && bytes < SAMPLE_BYTES
+        && records.read(&mut record).map_err(|e| broken(&e))?
+    {
+        bytes += record.bytes();
         sample.push_back(record.clone());
     }
     let mut guesses = vec![Guess::default(); header.len()];

@@ -4,10 +4,6 @@ use std::io::{self, BufRead};
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
-/// How long a record may be, in bytes. A quote that is never closed must not draw the rest of a file into
-/// memory.
-const MAX_RECORD_BYTES: usize = 64 << 20;
-
 /// A record: its fields, unescaped, and which of them stood in quotes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
@@ -19,6 +15,11 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn len(&self) -> usize {
         self.ends.len()
+    }
+
+    /// How many bytes it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len() + size_of_val(&self.ends[..]) + self.quoted.len()
     }
 
     pub(super) fn is_quoted(&self, at: usize) -> bool {
@@ -41,11 +42,14 @@ pub(super) struct Records<R> {
     input: R,
     core: Reader,
     begun: bool,
+    /// How many bytes a record may have: a quote that is never closed must not draw the rest of a file into
+    /// memory.
+    longest: usize,
 }
 
 impl<R: BufRead> Records<R> {
-    pub(super) fn new(input: R, delimiter: u8) -> Self {
-        Self { input, core: ReaderBuilder::new().delimiter(delimiter).build(), begun: false }
+    pub(super) fn new(input: R, delimiter: u8, longest: usize) -> Self {
+        Self { input, core: ReaderBuilder::new().delimiter(delimiter).build(), begun: false, longest }
     }
 
     /// Reads the next record into `record`; false at the end.
@@ -84,13 +88,13 @@ impl<R: BufRead> Records<R> {
             let (result, read, written) = self.core.read_field(input, &mut record.bytes[length..]);
             self.input.consume(read);
             length += written;
+            // A field that is empty has its delimiter.
+            if length + record.ends.len() > self.longest {
+                let longest = self.longest;
+                let message = format!("a record is longer than {longest} bytes; is a quote not closed?");
+                return Err(io::Error::other(message));
+            }
             match result {
-                ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull if length > MAX_RECORD_BYTES => {
-                    return Err(io::Error::other(format!(
-                        "a record is longer than {} MiB; is a quote not closed?",
-                        MAX_RECORD_BYTES >> 20
-                    )));
-                }
                 ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull => {}
                 ReadFieldResult::Field { record_end } => {
                     record.ends.push(length);
@@ -115,7 +119,7 @@ mod tests {
 
     /// Fields as text, those in quotes with a `!`.
     fn read(text: &str, capacity: usize) -> Vec<Vec<String>> {
-        let mut records = Records::new(BufReader::with_capacity(capacity, text.as_bytes()), b',');
+        let mut records = Records::new(BufReader::with_capacity(capacity, text.as_bytes()), b',', 64 << 20);
         let (mut record, mut all) = (Record::default(), Vec::new());
         while records.read(&mut record).unwrap() {
             let field = |at| {
@@ -149,11 +153,13 @@ mod tests {
 
     #[test]
     fn a_record_without_an_end_stops_the_reading() {
-        let endless = io::Read::chain(&b"a\n\""[..], io::repeat(b'x'));
-        let mut records = Records::new(BufReader::new(endless), b',');
-        let mut record = Record::default();
-        assert!(records.read(&mut record).unwrap());
-        let error = records.read(&mut record).unwrap_err();
-        assert!(error.to_string().contains("longer than 64 MiB"), "{error}");
+        for (start, byte) in [(&b"a\n\""[..], b'x'), (b"a\n", b','), (b"a\nb", b'x')] {
+            let endless = io::Read::chain(start, io::repeat(byte));
+            let mut records = Records::new(BufReader::new(endless), b',', 1000);
+            let mut record = Record::default();
+            assert!(records.read(&mut record).unwrap());
+            let error = records.read(&mut record).unwrap_err();
+            assert!(error.to_string().contains("longer than 1000 bytes"), "{error}");
+        }
     }
 }

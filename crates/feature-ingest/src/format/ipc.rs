@@ -10,13 +10,14 @@ use ::arrow::datatypes::SchemaRef;
 use ::arrow::error::ArrowError;
 use ::arrow::ipc::reader::{FileReader, StreamReader};
 
+use super::sizes::bytes_of;
 use super::table::TableRows;
 use super::{Source, types};
 use crate::error::Result;
 use crate::input::{Input, Stream};
 use crate::layout::Layout;
 use crate::mapping::Mapping;
-use crate::row::{CHUNK_ROWS, Chunks};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunks};
 use crate::schema::SourceColumn;
 
 /// An Arrow file or stream whose schema has been read.
@@ -91,13 +92,23 @@ impl Iterator for Slices {
             let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(batch.num_rows());
             self.skip -= passed as u64;
             let batch = batch.slice(passed, batch.num_rows() - passed);
-            let part = batch.num_rows().min(CHUNK_ROWS);
-            if part > 0 {
-                self.current = Some(batch.slice(part, batch.num_rows() - part));
-                return Some(Ok(batch.slice(0, part)));
+            if batch.num_rows() > 0 {
+                let part = part(&batch);
+                let rest = batch.slice(part.num_rows(), batch.num_rows() - part.num_rows());
+                self.current = Some(rest);
+                return Some(Ok(part));
             }
         }
     }
+}
+
+/// The first rows, as many as may be taken at a time, and one at least.
+fn part(batch: &RecordBatch) -> RecordBatch {
+    let mut part = batch.slice(0, batch.num_rows().min(CHUNK_ROWS));
+    while part.num_rows() > 1 && bytes_of(&part) > CHUNK_BYTES {
+        part = part.slice(0, part.num_rows().div_ceil(2));
+    }
+    part
 }
 
 impl Iterator for Batches {

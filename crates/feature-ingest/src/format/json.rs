@@ -9,8 +9,8 @@ use feature_core::{Features, ValueType};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Source;
 use super::lines::{InChunks, Rows, read_line};
+use super::{Reading, SAMPLE_BYTES, Source};
 use crate::error::Result;
 use crate::input::{Count, Input, Stream};
 use crate::layout::{At, From, Layout};
@@ -21,8 +21,6 @@ use crate::schema::{Kind, SourceColumn, TimeKind};
 use crate::text::{is_exact_float, json_in};
 use crate::time::{Instant, NEEDS_UNIT};
 
-/// How long a line or an element may be, in bytes.
-const MAX_RECORD_BYTES: usize = 64 << 20;
 /// How much of a line that cannot be read the rejects repeat, in characters.
 const EXCERPT: usize = 1000;
 /// How many rows are looked at to say what the columns are.
@@ -37,13 +35,19 @@ struct JsonSource {
     mapping: Arc<Mapping>,
 }
 
-pub(super) fn open(input: &Input, stream: Stream, mapping: &Arc<Mapping>) -> Result<Box<dyn Source>> {
-    let mut texts = Texts { reader: stream.reader, count: stream.count, array: None, scan: Scan::default() };
+pub(super) fn open(
+    input: &Input,
+    stream: Stream,
+    mapping: &Arc<Mapping>,
+    options: &Reading,
+) -> Result<Box<dyn Source>> {
+    let mut texts = Texts::new(stream, options.row_bytes);
     texts.begin().map_err(|e| input.unreadable(e))?;
     let mut sample = VecDeque::new();
-    let mut text = Vec::new();
+    let (mut text, mut bytes) = (Vec::new(), 0);
     // What cannot be read on is said when the rows are.
-    while sample.len() < SAMPLE_ROWS && matches!(texts.next(&mut text), Ok(true)) {
+    while sample.len() < SAMPLE_ROWS && bytes < SAMPLE_BYTES && matches!(texts.next(&mut text), Ok(true)) {
+        bytes += text.len();
         sample.push_back(text.clone());
     }
     Ok(Box::new(JsonSource { texts, sample, mapping: Arc::clone(mapping) }))
@@ -167,8 +171,9 @@ impl JsonRows {
                 .collect::<String>()
         };
         let reject = |reason: String| Reject::new(number, reason).with_content(excerpt());
-        if text.len() > MAX_RECORD_BYTES {
-            return Err(reject(format!("the line is longer than {} MiB", MAX_RECORD_BYTES >> 20)));
+        let longest = self.texts.longest;
+        if text.len() > longest {
+            return Err(reject(format!("the line is longer than {longest} bytes")));
         }
         let members: Members<'_> = match serde_json::from_slice(text) {
             Ok(members) => members,
@@ -290,6 +295,8 @@ struct Texts {
     /// Whether it is an array, once that is known.
     array: Option<bool>,
     scan: Scan,
+    /// How many bytes a line or an element may have.
+    longest: usize,
 }
 
 /// Where in an array the reading is.
@@ -302,6 +309,10 @@ struct Scan {
 }
 
 impl Texts {
+    fn new(stream: Stream, longest: usize) -> Self {
+        Self { reader: stream.reader, count: stream.count, array: None, scan: Scan::default(), longest }
+    }
+
     /// Finds out whether it is an array.
     fn begin(&mut self) -> std::io::Result<()> {
         use std::io::BufRead;
@@ -329,10 +340,10 @@ impl Texts {
     /// The next text that is not empty; false at the end.
     fn next(&mut self, text: &mut Vec<u8>) -> Result<bool, String> {
         if self.array == Some(true) {
-            return self.scan.element(&mut self.reader, text);
+            return self.scan.element(&mut self.reader, self.longest, text);
         }
         loop {
-            if !read_line(&mut self.reader, MAX_RECORD_BYTES, text).map_err(|e| e.to_string())? {
+            if !read_line(&mut self.reader, self.longest, text).map_err(|e| e.to_string())? {
                 return Ok(false);
             }
             if !text.trim_ascii().is_empty() {
@@ -344,7 +355,7 @@ impl Texts {
 
 impl Scan {
     /// The next element of an array, whose bracket has been read.
-    fn element(&mut self, reader: &mut Reader, text: &mut Vec<u8>) -> Result<bool, String> {
+    fn element(&mut self, reader: &mut Reader, longest: usize, text: &mut Vec<u8>) -> Result<bool, String> {
         use std::io::BufRead;
         text.clear();
         loop {
@@ -388,8 +399,8 @@ impl Scan {
                 text.push(*byte);
             }
             reader.consume(used);
-            if text.len() > MAX_RECORD_BYTES {
-                return Err(format!("an element is longer than {} MiB", MAX_RECORD_BYTES >> 20));
+            if text.len() > longest {
+                return Err(format!("an element is longer than {longest} bytes"));
             }
             if complete && !text.trim_ascii().is_empty() {
                 return Ok(true);
@@ -407,8 +418,7 @@ mod tests {
 
     fn texts(content: &'static str) -> Result<Vec<String>, String> {
         let stream = Stream::new(Box::new(content.as_bytes())).unwrap();
-        let mut texts =
-            Texts { reader: stream.reader, count: stream.count, array: None, scan: Scan::default() };
+        let mut texts = Texts::new(stream, 100);
         texts.begin().unwrap();
         let (mut all, mut text) = (Vec::new(), Vec::new());
         while texts.next(&mut text)? {

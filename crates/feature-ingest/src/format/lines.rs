@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead};
 
-use crate::row::{CHUNK_ROWS, Chunk, Row};
+use crate::row::{CHUNK_BYTES, CHUNK_ROWS, Chunk, Row, bytes_of_row};
 
 /// Reads a line without its end into `line`; false at the end of the file. Of a line longer than `limit`
 /// bytes the rest is passed over, and one byte more than `limit` is given.
@@ -63,10 +63,14 @@ impl<R: Rows> Iterator for InChunks<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rows = Vec::with_capacity(CHUNK_ROWS);
-        while !self.ended && rows.len() < CHUNK_ROWS {
+        let mut bytes = 0;
+        while !self.ended && rows.len() < CHUNK_ROWS && bytes < CHUNK_BYTES {
             match self.rows.next_row() {
                 Ok(Some(_)) if self.rows.number() <= self.skip => {}
-                Ok(Some(row)) => rows.push(row),
+                Ok(Some(row)) => {
+                    bytes += bytes_of_row(&row);
+                    rows.push(row);
+                }
                 Ok(None) => self.ended = true,
                 Err(e) => {
                     self.ended = true;

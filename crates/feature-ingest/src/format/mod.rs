@@ -12,6 +12,8 @@ mod json;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "arrow")]
+mod sizes;
 #[cfg(any(feature = "arrow", feature = "parquet"))]
 mod table;
 #[cfg(any(feature = "arrow", feature = "parquet"))]
@@ -23,7 +25,7 @@ use crate::error::Result;
 use crate::input::Input;
 use crate::layout::Layout;
 use crate::mapping::Mapping;
-use crate::options::Format;
+use crate::options::{Format, IngestOptions};
 use crate::row::Chunks;
 use crate::schema::SourceColumn;
 
@@ -72,7 +74,7 @@ pub(crate) fn open(
         Format::Arrow => ipc::open(input, stream, mapping)?,
         #[cfg(feature = "csv")]
         Format::Csv => csv::open(input, stream, mapping, options)?,
-        Format::Json => json::open(input, stream, mapping)?,
+        Format::Json => json::open(input, stream, mapping, options)?,
         #[cfg(not(all(feature = "parquet", feature = "arrow", feature = "csv")))]
         other => {
             let name = other.name();
@@ -89,4 +91,15 @@ pub(crate) fn open(
 pub(crate) struct Reading {
     /// What separates the fields of a line.
     pub(crate) delimiter: Option<u8>,
+    /// How many bytes a row may have in a text.
+    pub(crate) row_bytes: usize,
 }
+
+impl Reading {
+    pub(crate) fn new(options: &IngestOptions) -> Self {
+        Self { delimiter: options.delimiter, row_bytes: options.row_bytes }
+    }
+}
+
+/// Of so many bytes of rows it is told what the columns are, unless a row alone is longer.
+const SAMPLE_BYTES: usize = 4 << 20;

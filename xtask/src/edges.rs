@@ -24,7 +24,7 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
         }
         (_, "feature-core") | ("feature-cli", _) => true,
         ("feature-store", to) => to.starts_with("store-"),
-        ("feature-server", "store-unified") => true,
+        ("feature-server", "store-unified" | "feature-ingest") => true,
         // What these are tested on is the tests' business.
         ("feature-server" | "feature-ingest", _) => dev,
         ("feature-python", "feature-store" | "feature-ingest") => true,
@@ -32,7 +32,7 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
     };
     (!allowed).then_some(
         "a store and feature-ingest depend on feature-core alone, feature-store on the core and the stores, \
-         feature-server on the core and store-unified, feature-python on feature-store and feature-ingest",
+         feature-server on the core, store-unified and feature-ingest, feature-python on feature-store and feature-ingest",
     )
 }
 
@@ -117,6 +117,7 @@ mod tests {
             ("store-testkit", "feature-core", NORMAL),
             ("store-unified", "store-testkit", DEV),
             ("feature-server", "store-unified", NORMAL),
+            ("feature-server", "feature-ingest", NORMAL),
             ("feature-server", "store-embedded", DEV),
             ("feature-store", "store-redis", NORMAL),
             ("feature-store", "store-unified", NORMAL),

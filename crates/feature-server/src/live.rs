@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use feature_core::Clock;
 use store_unified::UnifiedFeatureStore;
 use tokio::sync::watch;
 
@@ -21,6 +22,7 @@ pub(crate) struct Live {
     /// How long a write may take, whatever it says: a migration waits no longer for one.
     pub(crate) longest_write: Duration,
     pub(crate) settings: ServerSettings,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authenticator: Authenticator,
 }
 
@@ -34,6 +36,8 @@ pub(crate) struct State {
     pub(crate) memory: Budget,
     /// Requests that are worked on.
     pub(crate) in_flight: Budget,
+    /// Streams of rows that are taken in over HTTP.
+    pub(crate) ingests: Budget,
     pub(crate) metrics: ServerMetrics,
     stopping: watch::Sender<bool>,
 }
@@ -44,6 +48,7 @@ impl State {
         Self {
             memory: Budget::new(limits.memory),
             in_flight: Budget::new(limits.in_flight),
+            ingests: Budget::new(limits.ingests),
             live: ArcSwap::from_pointee(live),
             tls: tls.map(ArcSwap::from_pointee),
             throttle: Throttle::default(),
@@ -61,6 +66,7 @@ impl State {
     pub(crate) fn replace(&self, live: Live) {
         self.memory.set_limit(live.settings.limits.memory);
         self.in_flight.set_limit(live.settings.limits.in_flight);
+        self.ingests.set_limit(live.settings.limits.ingests);
         self.live.store(Arc::new(live));
     }
 

@@ -17,6 +17,7 @@ pub(crate) enum Route {
     Read,
     ReadView,
     Write,
+    Ingest,
     Delete,
     Forget,
     PurgeView,
@@ -48,6 +49,7 @@ impl Route {
             Self::Read => "read",
             Self::ReadView => "read_view",
             Self::Write => "write",
+            Self::Ingest => "ingest",
             Self::Delete => "delete",
             Self::Forget => "delete_entities",
             Self::PurgeView => "purge_view",
@@ -209,6 +211,11 @@ impl ServerMetrics {
         self.call_seconds[route as usize].get_or_init(new).record(took.as_secs_f64());
         self.bytes_in.increment(received as u64);
         self.bytes_out.increment(sent as u64);
+    }
+
+    /// So much of a body has come that is read as it comes.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.bytes_in.increment(bytes as u64);
     }
 
     /// A request was not done.

@@ -51,7 +51,7 @@ impl Serving {
         }
         let Self { store, deadline, longest_write, settings, clock } = self;
         let authenticator = Authenticator::new(settings.auth.as_ref(), &clock)?;
-        Ok(Live { store, deadline, longest_write, settings, authenticator })
+        Ok(Live { store, deadline, longest_write, settings, clock, authenticator })
     }
 }
 

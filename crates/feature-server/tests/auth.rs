@@ -54,6 +54,12 @@ fn endpoints() -> Vec<(Method, &'static str, String, &'static str)> {
         (Method::GET, "/v1/tenants/acme/views/customers/scan", String::new(), "read"),
         (Method::GET, "/v1/tenants/acme/views/customers/route", String::new(), "read"),
         (Method::POST, "/v1/tenants/acme/views/customers/write", write.to_string(), "write"),
+        (
+            Method::POST,
+            "/v1/tenants/acme/views/customers/ingest",
+            json!({ "customer_id": 1, "orders": 1 }).to_string(),
+            "write",
+        ),
         (Method::POST, "/v1/tenants/acme/views/customers/delete", entities.to_string(), "write"),
         (Method::DELETE, "/v1/tenants/acme/entities", entities.to_string(), "write"),
         (Method::DELETE, "/v1/tenants/acme/views/customers", String::new(), "admin"),

@@ -74,6 +74,23 @@ pub(crate) struct Credentials<'a> {
     pub(crate) certificate: &'a [String],
 }
 
+/// What somebody shows of who they are, kept for requests that last: keys may be taken back.
+pub(crate) struct Shown {
+    token: Option<String>,
+    certificate: Arc<[String]>,
+}
+
+impl Shown {
+    pub(crate) fn of(token: Option<&str>, peer: Option<&crate::listen::Peer>) -> Self {
+        let certificate = peer.map(|peer| Arc::clone(&peer.certificate)).unwrap_or_default();
+        Self { token: token.map(str::to_owned), certificate }
+    }
+
+    pub(crate) fn credentials(&self) -> Credentials<'_> {
+        Credentials { token: self.token.as_deref(), certificate: &self.certificate }
+    }
+}
+
 /// Lets in those whom the settings name.
 pub(crate) struct Authenticator {
     keys: Keys,

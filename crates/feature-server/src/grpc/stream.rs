@@ -22,7 +22,7 @@ use super::measure::WRITE;
 use super::proto::fstore as pb;
 use super::rows::write_rows;
 use super::write::{Counts, errors};
-use crate::auth::{Credentials, Right};
+use crate::auth::{Right, Shown};
 use crate::calls::{Call, Cause, Refusal, Reservation, WriteRows};
 use crate::http::token_of;
 use crate::listen::Peer;
@@ -36,22 +36,13 @@ pub(super) async fn write_stream(
     State(server): State<Arc<Server>>,
     request: axum::extract::Request,
 ) -> axum::response::Response {
-    let token = token_of(request.headers()).map(str::to_owned);
-    let peer = request.extensions().get::<Peer>();
-    let certificate = peer.map(|peer| Arc::clone(&peer.certificate)).unwrap_or_default();
-    let shown = Shown { token, certificate };
+    let shown = Shown::of(token_of(request.headers()), request.extensions().get::<Peer>());
     run(server, Route::WriteStream, Kind::Stream, request, |arrived, request| async move {
         let limit = arrived.call.live.settings.limits.body;
         let service = Service(Some((arrived, shown)));
         Grpc::new(Raw).max_decoding_message_size(limit).streaming(service, request).await
     })
     .await
-}
-
-/// What the client has shown of who it is: it holds for each write anew, since keys may be taken back.
-struct Shown {
-    token: Option<String>,
-    certificate: Arc<[String]>,
 }
 
 struct Service(Option<(Arrived, Shown)>);
@@ -250,11 +241,9 @@ impl Writer {
     /// A call for the next write, with what holds now.
     fn call(&self, memory: Reservation) -> Result<Call, Refusal> {
         let live = self.arrived.server.live();
-        let credentials =
-            Credentials { token: self.shown.token.as_deref(), certificate: &self.shown.certificate };
         let principal = live
             .authenticator
-            .authenticate(credentials)
+            .authenticate(self.shown.credentials())
             .map_err(|stranger| Refusal::from(Error::new(ErrorKind::Unauthenticated, stranger.reason())))?;
         let deadline = Instant::now() + live.deadline.min(live.settings.timeouts.request);
         let deadline = self.until.map_or(deadline, |until| until.min(deadline));

@@ -91,7 +91,7 @@ pub(crate) async fn take_in(
 pub(crate) struct Held {
     pub(crate) active: Option<Active>,
     /// Only kept.
-    pub(crate) _memory: Reservation,
+    pub(crate) _taken: Vec<Reservation>,
 }
 
 /// The body of an answer.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use bytes::Bytes;
 use feature_core::{Error, ErrorKind, parse_duration};
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -14,8 +15,8 @@ use hyper::{HeaderMap, Version};
 use tokio::time::Instant;
 
 use super::body::{Answer, Held, take_in};
-use super::{Access, Endpoint, Reply, Request, kind_of};
-use crate::auth::{Credentials, Principal};
+use super::{Access, Arriving, Content, Endpoint, Reply, Request, kind_of};
+use crate::auth::{Credentials, Principal, Shown};
 use crate::calls::{Call, Cause, Refusal, Reservation};
 use crate::listen::Peer;
 use crate::live::{Live, State as Server};
@@ -108,12 +109,12 @@ pub(crate) async fn run<E: Endpoint>(
     let live = server.live();
     let memory = server.memory.reserve();
     let outcome = answer(&server, &live, &mut context, endpoint, parts, body, memory).await;
-    let (reply, refusal, memory) = match outcome {
-        Ok((reply, memory)) => (reply, None, memory),
-        Err(refusal) => (E::refuse(&refusal, &context), Some(refusal), server.memory.reserve()),
+    let (reply, refusal, taken) = match outcome {
+        Ok((reply, taken)) => (reply, None, taken),
+        Err(refusal) => (E::refuse(&refusal, &context), Some(refusal), Vec::new()),
     };
     note::<E>(&server, &live, &context, &reply, refusal.as_ref());
-    let mut response = respond(reply, &context, Held { active, _memory: memory });
+    let mut response = respond(reply, &context, Held { active, _taken: taken });
     if server.is_stopping() && context.version < Version::HTTP_2 {
         // The client shall not ask once more over this connection.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -122,14 +123,14 @@ pub(crate) async fn run<E: Endpoint>(
 }
 
 async fn answer<E: Endpoint>(
-    server: &Server,
+    server: &Arc<Server>,
     live: &Arc<Live>,
     context: &mut Context,
     endpoint: Result<E, Refusal>,
     parts: Parts,
     body: axum::body::Body,
     memory: Reservation,
-) -> Result<(Reply, Reservation), Refusal> {
+) -> Result<(Reply, Vec<Reservation>), Refusal> {
     if !E::OPEN {
         let principal = authenticate(server, live, context, &parts.headers).await?;
         context.principal = Some(principal);
@@ -142,18 +143,33 @@ async fn answer<E: Endpoint>(
     if let Access::Tenant(tenant, right) = endpoint.access(&call)? {
         call.on(&tenant, right)?;
     }
-    let Some(_working) = server.in_flight.take(1) else {
+    let Some(working) = server.in_flight.take(1) else {
         return Err(Refusal::busy("the server works on as many requests as it may (limits.in_flight)"));
     };
-    let body =
-        take_in(&parts.headers, body, &live.settings, context.began + longest, &mut call.memory).await?;
+    let (body, arriving) = match E::STREAMS {
+        true => {
+            let shown = Shown::of(token_of(&parts.headers), context.peer.as_ref());
+            (Bytes::new(), Some(Arriving { body, server: Arc::clone(server), shown }))
+        }
+        false => {
+            let until = context.began + longest;
+            (take_in(&parts.headers, body, &live.settings, until, &mut call.memory).await?, None)
+        }
+    };
     context.received = body.len();
-    let request = Request { headers: parts.headers, query: parts.uri.query().map(str::to_owned), body };
+    let query = parts.uri.query().map(str::to_owned);
+    let request = Request { headers: parts.headers, query, body, arriving };
     let reply = endpoint.handle(&mut call, request).await?;
-    let limits = &live.settings.limits;
-    crate::calls::limit_of("the answer", reply.content.len(), limits.response, "bytes (limits.response)")?;
-    call.memory.resize(reply.content.len())?;
-    Ok((reply, call.memory))
+    match &reply.content {
+        Content::Whole(answer) => {
+            let limit = live.settings.limits.response;
+            crate::calls::limit_of("the answer", answer.len(), limit, "bytes (limits.response)")?;
+            call.memory.resize(answer.len())?;
+            Ok((reply, vec![call.memory]))
+        }
+        // It is worked on until its end.
+        Content::Stream(_) => Ok((reply, vec![call.memory, working])),
+    }
 }
 
 /// Who asks. Whoever is not let in waits for the answer, each time longer.

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     cells: 100,
     response: 1 << 20,
     in_flight: 1,
+    ingests: 1,
     connections: 1,
     memory: 1 << 20,
 };

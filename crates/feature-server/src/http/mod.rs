@@ -5,6 +5,7 @@ mod body;
 mod envelope;
 #[cfg(test)]
 mod fuzz;
+mod ingest;
 pub(crate) mod json;
 mod media;
 mod openapi;
@@ -29,7 +30,7 @@ pub(crate) use envelope::{Context, Outcome, REQUEST_ID, authenticate, endpoint, 
 pub(crate) use media::json_body;
 pub(crate) use problem::{headers as refusal_headers, kind_of, status_of};
 
-use crate::auth::Right;
+use crate::auth::{Right, Shown};
 use crate::calls::{Call, Cause, Refusal};
 use crate::feast;
 use crate::grpc;
@@ -41,6 +42,8 @@ pub(crate) trait Endpoint: Sized + Send + 'static {
     const ROUTE: Route;
     /// Whether anybody may ask it.
     const OPEN: bool = false;
+    /// Whether it reads the body as it comes.
+    const STREAMS: bool = false;
 
     /// What it needs. Checked before the body is looked at.
     fn access(&self, call: &Call) -> Result<Access, Refusal>;
@@ -63,11 +66,19 @@ pub(crate) enum Access {
     Tenant(String, Right),
 }
 
-/// A request whose body is there.
+/// A request whose body is there, unless its endpoint [reads it as it comes](Endpoint::STREAMS).
 pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     pub(crate) query: Option<String>,
     pub(crate) body: Bytes,
+    pub(crate) arriving: Option<Arriving>,
+}
+
+/// What an endpoint needs that reads the body as it comes.
+pub(crate) struct Arriving {
+    pub(crate) body: axum::body::Body,
+    pub(crate) server: Arc<crate::live::State>,
+    pub(crate) shown: Shown,
 }
 
 /// An answer.
@@ -148,6 +159,7 @@ pub(crate) fn router(state: Arc<crate::live::State>) -> Router {
         .route("/v1/tenants/{tenant}/views/{view}/read", post(endpoint::<read::ReadView>))
         .route("/v1/tenants/{tenant}/views/{view}/write", post(endpoint::<write::Write>))
         .route("/v1/tenants/{tenant}/views/{view}/delete", post(endpoint::<write::Delete>))
+        .route("/v1/tenants/{tenant}/views/{view}/ingest", post(endpoint::<ingest::Ingest>))
         .route("/v1/tenants/{tenant}/views/{view}/scan", get(endpoint::<scan::Scan>))
         .route("/v1/tenants/{tenant}/views/{view}/route", get(endpoint::<registry::Destination>))
         .route("/v1/tenants/{tenant}/views/{view}", delete(endpoint::<write::PurgeView>))

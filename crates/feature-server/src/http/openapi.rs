@@ -54,7 +54,7 @@ impl Endpoint for Docs {
 /// An operation: method, path, what it does, the schema of its body, and that of its answer.
 struct Operation(&'static str, &'static str, &'static str, Option<&'static str>, &'static str);
 
-const OPERATIONS: [Operation; 19] = [
+const OPERATIONS: [Operation; 20] = [
     Operation("post", "/v1/tenants/{tenant}/read", "Read features of any views.", Some("Read"), "Table"),
     Operation(
         "post",
@@ -69,6 +69,13 @@ const OPERATIONS: [Operation; 19] = [
         "Write rows of one view.",
         Some("Write"),
         "Written",
+    ),
+    Operation(
+        "post",
+        "/v1/tenants/{tenant}/views/{view}/ingest",
+        "Load rows of one view from a body of any length.",
+        Some("Stream"),
+        "Lines",
     ),
     Operation(
         "post",
@@ -149,6 +156,11 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
         parameters
             .push(json!({ "name": "limit", "in": "query", "schema": { "type": "integer", "minimum": 0 } }));
     }
+    if path.ends_with("/ingest") {
+        let of_query =
+            |(name, schema): (&str, Value)| json!({ "name": name, "in": "query", "schema": schema });
+        parameters.extend(ingest_parameters().map(of_query));
+    }
     parameters.push(json!({
         "name": "x-request-timeout", "in": "header", "description": "How long it may take, such as 20ms.",
         "schema": { "type": "string", "pattern": "^[1-9][0-9]{0,8}(us|ms|s|m|h|d)$" },
@@ -159,6 +171,7 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
         "Nothing" => None,
         "Page" => Some(json!({ "text/html": {} })),
         "Rows" => Some(json!({ media::NDJSON: { "schema": reference("Row") } })),
+        "Lines" => Some(json!({ media::NDJSON: { "schema": reference("Line") } })),
         "Table" => Some(json!({ media::JSON: { "schema": reference(name) }, media::ARROW: {} })),
         name => Some(json!({ media::JSON: { "schema": reference(name) } })),
     };
@@ -187,7 +200,12 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
         "parameters": parameters,
         "responses": responses,
     });
-    if let Some(body) = body {
+    if body == Some("Stream") {
+        let languages = [media::NDJSON, media::JSON, "text/csv", "text/tab-separated-values", media::ARROW];
+        let content: Map<_, _> =
+            languages.into_iter().map(|language| (language.to_owned(), json!({}))).collect();
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    } else if let Some(body) = body {
         let mut content = json!({ media::JSON: { "schema": reference(body) } });
         if body == "Write" {
             content[media::ARROW] = json!({});
@@ -195,6 +213,27 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
         operation["requestBody"] = json!({ "required": true, "content": content });
     }
     operation
+}
+
+/// What a load is asked to do.
+fn ingest_parameters() -> impl Iterator<Item = (&'static str, Value)> {
+    let text = || json!({ "type": "string", "minLength": 1 });
+    let one_of = |names: &[&str]| json!({ "enum": names });
+    [
+        ("entity", text()),
+        ("timestamp", text()),
+        ("timestamp_unit", one_of(&["s", "ms", "us", "ns"])),
+        ("timezone", text()),
+        ("features", text()),
+        ("exclude", text()),
+        ("ttl", text()),
+        ("mode", one_of(&["merge", "replace"])),
+        ("decimal", one_of(&["exact", "float64", "string"])),
+        ("null_values", json!({ "type": "string" })),
+        ("delimiter", text()),
+        ("rejects", json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
+    ]
+    .into_iter()
 }
 
 /// The statuses of what can go wrong.
@@ -294,6 +333,10 @@ fn schemas() -> Value {
         "Row": loose(
             json!({ "entity": entity, "features": map(&any), "event_time": time, "expires_at": time }),
             &["entity", "features", "event_time"],
+        ),
+        "Line": loose(
+            json!({ "columns": list(&any), "progress": map(&any), "reject": map(&any), "report": map(&any) }),
+            &[],
         ),
         "Destination": loose(json!({ "store": text, "rule": { "type": ["integer", "null"] } }), &["store"]),
         "Views": loose(json!({ "feature_views": list(&map(&any)) }), &["feature_views"]),

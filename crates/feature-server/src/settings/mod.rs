@@ -77,6 +77,8 @@ pub struct Limits {
     pub response: usize,
     /// Requests that are worked on at a time. Default 1024.
     pub in_flight: usize,
+    /// Streams of rows that are taken in over HTTP at a time. Default 4.
+    pub ingests: usize,
     /// Connections to the data port. Default 10,000.
     pub connections: usize,
     /// Bytes that all requests and answers in flight may take together. Default 128 MiB.
@@ -91,6 +93,7 @@ impl Default for Limits {
             cells: 1_000_000,
             response: 64 << 20,
             in_flight: 1024,
+            ingests: 4,
             connections: 10_000,
             memory: 128 << 20,
         }

@@ -119,6 +119,7 @@ fn limits(field: &Field<'_>) -> Option<Limits> {
     section.set("cells", &mut limits.cells, count);
     section.set("response", &mut limits.response, bytes);
     section.set("in_flight", &mut limits.in_flight, count);
+    section.set("ingests", &mut limits.ingests, count);
     section.set("connections", &mut limits.connections, count);
     section.set("memory", &mut limits.memory, bytes);
     section.finish();

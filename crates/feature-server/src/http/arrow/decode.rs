@@ -13,7 +13,6 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::root_as_message;
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use feature_core::{
@@ -21,11 +20,11 @@ use feature_core::{
     Timestamp, Ttl, ValueType, WriteMode,
 };
 
-use crate::calls::{Cause, Refusal, WriteRows, limit_of, shown};
+use super::malformed;
+use super::message::{CONTINUATION, Message};
+use crate::calls::{Refusal, WriteRows, limit_of, shown};
 use crate::settings::Limits;
 
-/// What stands before the length of each message.
-const CONTINUATION: [u8; 4] = [0xff; 4];
 /// The column that has the event times, where the query names no other.
 const EVENT_TIME: &str = "event_time";
 
@@ -76,11 +75,6 @@ pub(crate) fn rows(
     decoded.unwrap_or_else(|_| Err(malformed("the stream cannot be read")))
 }
 
-fn malformed(why: impl std::fmt::Display) -> Refusal {
-    let message = format!("the body is not a stream of Arrow record batches: {why}");
-    Refusal::new(Cause::Malformed(0), Error::invalid_argument(message))
-}
-
 fn decode(
     body: &Bytes,
     view: Option<&FeatureView>,
@@ -123,32 +117,10 @@ fn check_messages(body: &[u8], limits: &Limits) -> Result<(), Refusal> {
             return Ok(());
         }
         let (message, after) = after.split_at_checked(size).ok_or_else(cut_off)?;
-        let message = root_as_message(message).map_err(malformed)?;
-        let length = usize::try_from(message.bodyLength()).map_err(|_| cut_off())?;
-        let (_, after) = after.split_at_checked(length).ok_or_else(cut_off)?;
-        let batch = message
-            .header_as_record_batch()
-            .or_else(|| message.header_as_dictionary_batch().and_then(|d| d.data()));
-        if let Some(batch) = batch {
-            let buffers = batch.buffers().into_iter().flatten();
-            let within = |(offset, bytes): (i64, i64)| {
-                let end = usize::try_from(offset).ok()?.checked_add(usize::try_from(bytes).ok()?)?;
-                (end <= length && offset % 8 == 0).then_some(())
-            };
-            for buffer in buffers {
-                within((buffer.offset(), buffer.length()))
-                    .ok_or_else(|| malformed("a buffer is not where it can be"))?;
-            }
-            let rows = usize::try_from(batch.length()).map_err(malformed)?;
-            limit_of("the request", rows, limits.rows, "rows (limits.rows)")?;
-            for node in batch.nodes().into_iter().flatten() {
-                let (values, nulls) = (node.length(), node.null_count());
-                if values < 0 || nulls < 0 || nulls > values {
-                    return Err(malformed("the length of a column is none"));
-                }
-                limit_of("the request", values as usize, limits.cells, "values (limits.cells)")?;
-            }
-        }
+        let message = Message::of(message)?;
+        let (_, after) = after.split_at_checked(message.body).ok_or_else(cut_off)?;
+        limit_of("the request", message.rows, limits.rows, "rows (limits.rows)")?;
+        limit_of("the request", message.values, limits.cells, "values (limits.cells)")?;
         rest = after;
     }
     Ok(())

@@ -2,14 +2,23 @@
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod message;
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, TimeUnit};
-use feature_core::ValueType;
+use feature_core::{Error, ValueType};
+
+use crate::calls::{Cause, Refusal};
 
 /// The time zone of instants.
 const UTC: &str = "UTC";
+
+/// Why a body is no stream.
+fn malformed(why: impl std::fmt::Display) -> Refusal {
+    let message = format!("the body is not a stream of Arrow record batches: {why}");
+    Refusal::new(Cause::Malformed(0), Error::invalid_argument(message))
+}
 
 /// What a feature of a type is in Arrow. Maps are their JSON text, since their values may be of any types.
 fn data_type(value_type: ValueType) -> DataType {

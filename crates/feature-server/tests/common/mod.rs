@@ -1,6 +1,7 @@
 //! A server in this process, over stores in memory, and a client.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests share this, and each uses a part")]
 
+pub(crate) mod asks;
 pub(crate) mod grpc;
 
 use std::net::SocketAddr;

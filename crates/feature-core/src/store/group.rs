@@ -9,9 +9,19 @@ use crate::record::Record;
 /// Of a row, once it is known.
 pub(super) type Outcome = Option<Result<WriteOutcome>>;
 
+/// What a batch brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Writes: on equal event times what arrives wins.
+    Writes,
+    /// Whole records, such as those of a backup: what is stored wins, since it may have come after them.
+    Records,
+}
+
 /// All rows of a batch that concern one entity, and the one record that they come to.
 pub(super) struct Group {
     pub(super) key: RecordKey,
+    pub(super) kind: Kind,
     /// Index of the first row, and the row as a record of its own.
     pub(super) first: (usize, Record),
     /// The same for the other rows; mostly there are none.
@@ -59,6 +69,16 @@ pub(super) enum Incoming {
     Merged(Box<Record>),
 }
 
+impl Kind {
+    /// What is stored, joined with what the batch brings.
+    pub(super) fn merge(self, stored: Record, brought: Record) -> Record {
+        match self {
+            Self::Writes => merge(stored, brought),
+            Self::Records => merge(brought, stored),
+        }
+    }
+}
+
 /// A group on its way into the store.
 pub(super) struct Attempt {
     pub(super) group: Group,
@@ -76,9 +96,15 @@ impl Attempt {
     }
 }
 
-/// Says for each row of a group whether something of it is part of the record that the store now has.
-pub(super) fn settle(group: &Group, result: &Record, outcomes: &mut [Outcome]) {
+/// Says for each row of a group whether something of it is part of the record that the store now has; of a
+/// whole record, whether the store has been `changed`.
+pub(super) fn settle(group: &Group, result: &Record, changed: bool, outcomes: &mut [Outcome]) {
     for (row, write) in group.rows() {
+        if group.kind == Kind::Records {
+            let outcome = if changed { WriteOutcome::Applied } else { WriteOutcome::Superseded };
+            outcomes[*row] = Some(Ok(outcome));
+            continue;
+        }
         if result.times.is_empty() && write.floor.is_none() && write.event_time != result.event_time {
             // Every feature of the record has another time.
             outcomes[*row] = Some(Ok(WriteOutcome::Superseded));

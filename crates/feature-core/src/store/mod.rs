@@ -4,6 +4,7 @@ mod admin;
 mod group;
 mod observer;
 mod read;
+mod records;
 mod report;
 mod write;
 

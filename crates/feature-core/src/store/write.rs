@@ -6,14 +6,13 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 
-use super::group::{Attempt, Group, Outcome, settle};
+use super::group::{Attempt, Group, Kind, Outcome, settle};
 use super::{Distinct, OnlineStore, RequestInfo, WriteOutcome, WriteReport};
 use crate::backend::{CallContext, Precondition, PutOutcome, RecordPut, VersionedRecord};
 use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::features::Features;
 use crate::key::{RecordKey, ViewKey};
-use crate::merge::merge;
 use crate::record::{Encoder, Record, is_expired};
 use crate::time::{Timestamp, Ttl, format_duration};
 
@@ -159,11 +158,23 @@ impl OnlineStore {
     }
 
     async fn write_rows(&self, checked: Result<Checked>) -> Result<WriteReport> {
-        let Checked { view, groups, mut outcomes, now } = checked?;
+        let Checked { view, groups, outcomes, now } = checked?;
+        let late = || self.out_of_time("write").with_key(&view);
+        Ok(self.report(groups, now, outcomes, late).await)
+    }
+
+    /// Writes what has been grouped, within the deadline.
+    pub(super) async fn report(
+        &self,
+        groups: Vec<Group>,
+        now: Timestamp,
+        mut outcomes: Vec<Outcome>,
+        late: impl Fn() -> Error,
+    ) -> WriteReport {
         let call = self.call();
         let finished = self.within(call, self.write_groups(groups, now, call, &mut outcomes)).await;
         if finished.is_none() {
-            let error = self.out_of_time("write").with_key(&view).with_in_doubt(true);
+            let error = late().with_in_doubt(true);
             for row in outcomes.iter_mut().filter(|row| row.is_none()) {
                 *row = Some(Err(error.clone()));
             }
@@ -172,7 +183,7 @@ impl OnlineStore {
             let error = Error::new(ErrorKind::Internal, "the backend gave no outcome for the row");
             Err(self.error("write", error).with_in_doubt(true))
         };
-        Ok(WriteReport::new(outcomes.into_iter().map(|row| row.unwrap_or_else(lost)).collect()))
+        WriteReport::new(outcomes.into_iter().map(|row| row.unwrap_or_else(lost)).collect())
     }
 
     /// Prepares the rows and brings those of one entity together. Rows that cannot be written have their
@@ -197,7 +208,12 @@ impl OnlineStore {
                     let place = entities.number(entity);
                     match groups.get_mut(place) {
                         Some(group) => group.more.push((row, record)),
-                        None => groups.push(Group { key, first: (row, record), more: Vec::new() }),
+                        None => groups.push(Group {
+                            key,
+                            kind: Kind::Writes,
+                            first: (row, record),
+                            more: Vec::new(),
+                        }),
                     }
                 }
                 Err(error) => {
@@ -223,25 +239,37 @@ impl OnlineStore {
             ));
         }
         let event_time = timestamp.unwrap_or(now);
-        let skew = self.shared.settings.max_future_skew;
-        if event_time > now.saturating_add(skew) {
-            return Err(Error::invalid_argument(format!(
-                "the event time {event_time} is more than {} after now, {now}; check the writer's clock",
-                format_duration(skew)
-            )));
-        }
+        self.check_event_time(event_time, now)?;
         let ttl = ttl.or(declared.and_then(|view| view.ttl)).unwrap_or_default();
-        if let (Ttl::After(lifetime), Some(limit)) = (ttl, self.shared.capabilities.max_ttl)
-            && lifetime > limit
-        {
-            let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
-            return Err(Error::limit_exceeded("the TTL", micros(lifetime), micros(limit), "µs"));
+        if let Ttl::After(lifetime) = ttl {
+            self.check_lifetime(lifetime)?;
         }
         let mut record = Record::of_write(event_time, ttl.expires_at(now)?, features);
         if mode == WriteMode::Replace {
             record.floor = Some(event_time);
         }
         Ok((key, record))
+    }
+
+    pub(super) fn check_event_time(&self, event_time: Timestamp, now: Timestamp) -> Result<()> {
+        let skew = self.shared.settings.max_future_skew;
+        if event_time <= now.saturating_add(skew) {
+            return Ok(());
+        }
+        Err(Error::invalid_argument(format!(
+            "the event time {event_time} is more than {} after now, {now}; check the writer's clock",
+            format_duration(skew)
+        )))
+    }
+
+    pub(super) fn check_lifetime(&self, lifetime: Duration) -> Result<()> {
+        match self.shared.capabilities.max_ttl {
+            Some(limit) if lifetime > limit => {
+                let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
+                Err(Error::limit_exceeded("the TTL", micros(lifetime), micros(limit), "µs"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn write_groups(
@@ -305,7 +333,7 @@ impl OnlineStore {
         let attempt = Attempt { incoming: group.merged(), group, merged: None };
         let whole = attempt.incoming();
         let precondition = match whole.floor {
-            _ if !whole.is_uniform() => Precondition::Unchanged(None),
+            _ if !whole.is_uniform() || attempt.group.kind == Kind::Records => Precondition::Unchanged(None),
             Some(_) => Precondition::NotNewer,
             None => Precondition::NotNewerSameShape,
         };
@@ -352,7 +380,7 @@ impl OnlineStore {
             let alive = decoded.filter(|record| !is_expired(record.expires_at, now));
             let incoming = attempt.incoming().clone();
             let merged = match alive {
-                Some(alive) => merge(alive, incoming),
+                Some(alive) => attempt.group.kind.merge(alive, incoming),
                 None => incoming,
             };
             let unchanged = Precondition::Unchanged(stored.clone());
@@ -361,7 +389,7 @@ impl OnlineStore {
         };
         match merged() {
             Ok((merged, put)) if stored.is_some_and(|stored| stored.bytes == put.bytes) => {
-                settle(&attempt.group, &merged, outcomes);
+                settle(&attempt.group, &merged, false, outcomes);
                 None
             }
             Ok((merged, put)) => Some((Attempt { merged: Some(Box::new(merged)), ..attempt }, put)),
@@ -419,7 +447,7 @@ impl OnlineStore {
                 match result {
                     Ok(PutOutcome::Stored) => {
                         let stored = attempt.merged.as_deref().unwrap_or_else(|| attempt.incoming());
-                        settle(&attempt.group, stored, outcomes);
+                        settle(&attempt.group, stored, true, outcomes);
                     }
                     Ok(PutOutcome::Refused(stored)) => refused.push((attempt, stored)),
                     Err(error) => self.fail(&attempt.group, error, outcomes),

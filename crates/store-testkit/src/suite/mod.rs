@@ -8,6 +8,7 @@ mod identity;
 mod limits;
 mod model;
 mod reads;
+mod records;
 mod scan_purge;
 mod values;
 mod writes;
@@ -19,11 +20,12 @@ type Add = fn(&mut Subject<'_>);
 
 /// Every case, in the order of the subjects.
 pub(crate) fn cases() -> Vec<Case> {
-    let subjects: [(&'static str, Add); 11] = [
+    let subjects: [(&'static str, Add); 12] = [
         ("identity", identity::add),
         ("values", values::add),
         ("reads", reads::add),
         ("writes", writes::add),
+        ("records", records::add),
         ("expiry", expiry::add),
         ("limits", limits::add),
         ("batches", batches::add),

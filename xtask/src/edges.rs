@@ -26,13 +26,14 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
         ("feature-store", to) => to.starts_with("store-"),
         ("feature-server", "store-unified" | "feature-ingest") => true,
         // What these are tested on is the tests' business.
-        ("feature-server" | "feature-ingest", _) => dev,
+        ("feature-server" | "feature-ingest" | "feature-ops", _) => dev,
         ("feature-python", "feature-store" | "feature-ingest") => true,
         _ => false,
     };
     (!allowed).then_some(
-        "a store and feature-ingest depend on feature-core alone, feature-store on the core and the stores, \
-         feature-server on the core, store-unified and feature-ingest, feature-python on feature-store and feature-ingest",
+        "a store, feature-ingest and feature-ops depend on feature-core alone, feature-store on the core and the \
+         stores, feature-server on the core, store-unified and feature-ingest, feature-python on feature-store and \
+         feature-ingest",
     )
 }
 
@@ -125,6 +126,8 @@ mod tests {
             ("feature-ingest", "feature-core", NORMAL),
             ("feature-ingest", "store-testkit", DEV),
             ("feature-ingest", "store-embedded", DEV),
+            ("feature-ops", "feature-core", NORMAL),
+            ("feature-ops", "store-embedded", DEV),
             ("feature-python", "feature-store", NORMAL),
             ("feature-python", "feature-ingest", NORMAL),
             ("feature-cli", "feature-store", NORMAL),
@@ -147,6 +150,7 @@ mod tests {
             ("feature-store", "store-testkit", NORMAL),
             ("feature-ingest", "feature-store", NORMAL),
             ("feature-ingest", "store-embedded", NORMAL),
+            ("feature-ops", "feature-store", NORMAL),
             ("feature-server", "store-redis", NORMAL),
             ("feature-server", "feature-store", NORMAL),
             ("feature-python", "store-redis", NORMAL),

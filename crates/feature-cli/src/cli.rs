@@ -1,6 +1,7 @@
 //! The command line's arguments.
 
 mod ingest;
+mod ops;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use feature_core::{EntityKey, SYSTEM_TENANT, Timestamp, Ttl, parse_duration};
 
 pub(crate) use ingest::IngestArgs;
+pub(crate) use ops::{DiffArgs, ExportArgs, ForgetArgs, ImportArgs, InspectArgs};
 
 use crate::exit;
 
@@ -100,6 +102,8 @@ pub(crate) enum Command {
     /// Look at a settings file, without asking a store.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Compare the records of two stores or exports; the exit code is 3 when some differ.
+    Diff(DiffArgs),
     /// Give unused space of an embedded store's file back.
     Compact,
     /// Serve features over HTTP, until it is told to stop.
@@ -144,6 +148,14 @@ pub(crate) enum StoreCommand {
     },
     /// Ask the store how it is.
     Check(CheckArgs),
+    /// Show the record of an entity as it lies in each store.
+    Inspect(InspectArgs),
+    /// Write records to files, whole: values, event times, expiries.
+    Export(ExportArgs),
+    /// Bring the records of an export back, without harm to what is newer.
+    Import(ImportArgs),
+    /// Remove every record of an entity, in all views and all stores.
+    Forget(ForgetArgs),
     /// Move records from one store of a settings file to another while they are written and read.
     #[command(subcommand)]
     Migrate(MigrateCommand),

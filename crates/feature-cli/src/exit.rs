@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use feature_core::Error;
 use feature_ingest::IngestError;
+use feature_ops::OpsError;
 
 /// What the exit codes mean, as `--help` shows it.
 pub(crate) const HELP: &str = "\
@@ -13,7 +14,7 @@ Exit codes:
   0    done
   1    failed
   2    wrong usage: nothing was done
-  3    finished, but some rows were rejected or failed
+  3    finished, but some rows were rejected or failed, or differ
   4    nothing found: `get`, and none of the entities has a record
   130  interrupted";
 
@@ -66,6 +67,16 @@ impl From<IngestError> for Failure {
             IngestError::Request(message) => Self::Usage(message),
             IngestError::Input(message) | IngestError::Output(message) => Self::Other(message),
             IngestError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<OpsError> for Failure {
+    fn from(error: OpsError) -> Self {
+        match error {
+            OpsError::Request(message) => Self::Usage(message),
+            OpsError::File(message) => Self::Other(message),
+            OpsError::Store(error) => Self::Store(error),
         }
     }
 }

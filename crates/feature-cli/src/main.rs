@@ -1,5 +1,6 @@
 //! `fstore`: the online feature store on the command line. See the crate's README.
 
+mod checkpoint;
 mod cli;
 mod commands;
 mod demo;

@@ -9,7 +9,6 @@ use feature_core::{
 };
 use futures::TryStreamExt;
 
-const CATALOG_VIEW: &str = "feature_views";
 const DEFINITION: &str = "definition";
 
 /// The feature views that are declared in a store itself, as records of a reserved tenant, so that every
@@ -18,6 +17,9 @@ const DEFINITION: &str = "definition";
 pub struct Catalog(OnlineStore);
 
 impl Catalog {
+    /// The view, of the [reserved tenant](SYSTEM_TENANT), that the declarations are in.
+    pub const VIEW: &'static str = "feature_views";
+
     /// The catalog of the store under this backend.
     ///
     /// # Errors
@@ -32,7 +34,7 @@ impl Catalog {
     /// `InvalidArgument` for an empty name, `Corrupt` for a declaration that cannot be read; what reading
     /// reports.
     pub async fn view(&self, name: &str) -> Result<Option<FeatureView>> {
-        let row = self.0.read_features(SYSTEM_TENANT, CATALOG_VIEW, &key(name)?, Some(&[DEFINITION])).await?;
+        let row = self.0.read_features(SYSTEM_TENANT, Self::VIEW, &key(name)?, Some(&[DEFINITION])).await?;
         row.map(|row| view_of(&row)).transpose()
     }
 
@@ -42,7 +44,7 @@ impl Catalog {
     /// `Corrupt` for a declaration that cannot be read; what scanning reports.
     pub async fn all(&self) -> Result<BTreeMap<String, FeatureView>> {
         let mut views = BTreeMap::new();
-        let mut rows = self.0.scan(&Scope::view(SYSTEM_TENANT, CATALOG_VIEW)?);
+        let mut rows = self.0.scan(&Scope::view(SYSTEM_TENANT, Self::VIEW)?);
         while let Some((_, row)) = rows.try_next().await? {
             let view = view_of(&row)?;
             views.insert(view.name.clone(), view);
@@ -61,10 +63,8 @@ impl Catalog {
             Error::invalid_argument(format!("feature view `{}` cannot be written down: {e}", view.name))
         })?;
         let features = Features::from([(DEFINITION, definition)]);
-        let outcome = self
-            .0
-            .write_features(SYSTEM_TENANT, CATALOG_VIEW, &key(&view.name)?, features, None, None)
-            .await?;
+        let outcome =
+            self.0.write_features(SYSTEM_TENANT, Self::VIEW, &key(&view.name)?, features, None, None).await?;
         match outcome {
             WriteOutcome::Applied => Ok(()),
             WriteOutcome::Superseded => Err(Error::invalid_argument(format!(

@@ -1,17 +1,16 @@
 //! `ingest`: files into the store.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use feature_core::ValueType;
-use feature_ingest::{Checkpoint, ColumnPlan, ColumnRole, Ended, Load, RejectsFile, Report};
+use feature_ingest::{ColumnPlan, ColumnRole, Ended, Load, RejectsFile, Report};
 use serde_json::{Map, Value, json};
 
 use super::Open;
+use crate::checkpoint;
 use crate::cli::IngestArgs;
-use crate::exit::{Exit, Failure, Result, say};
+use crate::exit::{Exit, Result, say};
 use crate::ingest_progress::Shown;
 use crate::output::Output;
 
@@ -23,7 +22,7 @@ pub(super) async fn run(open: &Open, args: IngestArgs, output: &mut Output) -> R
     }
     let rejects = args.rejects.clone().unwrap_or_else(|| usual_rejects(load.inputs()));
     let mut rejects_file = RejectsFile::new(&rejects);
-    if let Some(stopped) = args.checkpoint.as_deref().map(read).transpose()?.flatten() {
+    if let Some(stopped) = args.checkpoint.as_deref().map(checkpoint::read).transpose()?.flatten() {
         say("fstore: going on where the load stopped");
         load = load.resume(&stopped)?;
         rejects_file = rejects_file.append();
@@ -32,14 +31,14 @@ pub(super) async fn run(open: &Open, args: IngestArgs, output: &mut Output) -> R
     let columns = types(load.columns());
     let notes = notes(&load);
     let (shown, kept) = (Shown::new(), args.checkpoint.clone());
-    let load =
-        load.rejects(rejects_file).on_progress(Duration::from_millis(100), move |progress, checkpoint| {
-            shown.show(progress);
-            // What cannot be kept now may be at the end, which is then said.
-            let _ = kept.as_deref().map(|file| write(file, checkpoint));
-        });
+    let load = load.rejects(rejects_file).on_progress(Duration::from_millis(100), move |progress, now| {
+        shown.show(progress);
+        // What cannot be kept now may be at the end, which is then said.
+        let _ = kept.as_deref().map(|file| checkpoint::write(file, now));
+    });
     let report = load.run(&store, &args.place.tenant, &args.place.view, interrupted()).await;
-    let kept = args.checkpoint.as_deref().map(|file| keep(file, report.checkpoint.as_ref())).transpose();
+    let kept =
+        args.checkpoint.as_deref().map(|file| checkpoint::keep(file, report.checkpoint.as_ref())).transpose();
     summary(&report, &rejects, columns, &notes, output)?;
     match report.ended {
         Ended::Failed(failure) => Err(failure.into()),
@@ -103,39 +102,6 @@ fn usual_rejects(inputs: &[feature_ingest::Input]) -> PathBuf {
     let name =
         name.rsplit(['/', std::path::MAIN_SEPARATOR]).find(|part| !part.is_empty()).unwrap_or("ingest");
     format!("{name}.rejects.ndjson").into()
-}
-
-/// What a load before this one has left.
-fn read(file: &Path) -> Result<Option<Checkpoint>> {
-    let unreadable = |e: &dyn std::fmt::Display| {
-        Failure::Other(format!("cannot read the checkpoint {}: {e}; remove it to begin anew", file.display()))
-    };
-    match fs::read_to_string(file) {
-        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| unreadable(&e)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(unreadable(&e)),
-    }
-}
-
-/// Writes a checkpoint so that there is always a whole one.
-fn write(file: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut new, checkpoint)?;
-    new.persist(file)?;
-    Ok(())
-}
-
-/// Keeps where a load that has not ended can go on.
-fn keep(file: &Path, checkpoint: Option<&Checkpoint>) -> Result<()> {
-    let kept = match checkpoint {
-        Some(checkpoint) => write(file, checkpoint),
-        None => fs::remove_file(file).or_else(|e| match e.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(e),
-        }),
-    };
-    kept.map_err(|e| Failure::Other(format!("cannot keep the checkpoint {}: {e}", file.display())))
 }
 
 /// Ends when the user presses Ctrl-C. Pressed again, it ends the process.

@@ -4,8 +4,13 @@ mod admin;
 mod alive;
 mod apply;
 mod config;
+mod diff;
+mod export;
+mod forget;
 mod get;
+mod import;
 mod ingest;
+mod inspect;
 mod migrate;
 mod scan;
 mod serve;
@@ -19,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::CommandFactory;
-use feature_core::{EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, SystemClock};
+use feature_core::{
+    EntityKey, FeatureView, OnlineStore, OnlineStoreBackend, SYSTEM_TENANT, Scope, SystemClock, ViewKey,
+};
 use feature_store::unified::Registry;
 use feature_store::{Catalog, Connector, UnifiedFeatureStore};
 
@@ -44,6 +51,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Demo => demo::run().await,
         Command::OnStore(command) => on_store(&target, command, &mut output).await,
+        Command::Diff(args) => diff::run(&target, args, &mut output).await,
         Command::Config(command) => config::run(command, &target, &mut output),
         Command::Compact => match &target {
             Target::Store(url) => admin::compact(url, &mut output).await,
@@ -63,7 +71,10 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
 
 async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -> Result<Exit> {
     // Where there is no store there is nothing to read, and most likely the name is wrong.
-    let writes = matches!(command, StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_));
+    let writes = matches!(
+        command,
+        StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_) | StoreCommand::Import(_)
+    );
     let open = match target {
         Target::Store(url) => {
             let connector = Connector::new().create_missing(writes);
@@ -90,6 +101,10 @@ async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -
         StoreCommand::Views { names } => apply::views(&open, &names, output).await,
         StoreCommand::Stats { tenant } => admin::stats(&open, tenant.as_deref(), output).await,
         StoreCommand::Check(args) => admin::check(&open, &args, output).await,
+        StoreCommand::Inspect(args) => inspect::run(&open, args, output).await,
+        StoreCommand::Export(args) => export::run(&open, args, output).await,
+        StoreCommand::Import(args) => import::run(&open, args, output).await,
+        StoreCommand::Forget(args) => forget::run(&open, args, output).await,
         StoreCommand::Migrate(command) => migrate::run(&open, command, output).await,
     };
     let closed = open.close().await;
@@ -182,6 +197,21 @@ impl Open {
         }
     }
 
+    /// Each store, by name, whatever the routes say.
+    pub(crate) fn stores(&self) -> Vec<(String, Arc<dyn OnlineStoreBackend>)> {
+        match self {
+            Self::One(backend) => vec![(backend.capabilities().backend.to_owned(), Arc::clone(backend))],
+            Self::Described(store, _) => store.stores().to_vec(),
+        }
+    }
+
+    /// Whether the records of a view are the user's to export: those that the software itself keeps are not,
+    /// but for the views that are declared in the store.
+    pub(crate) fn is_exported(&self, view: &ViewKey) -> bool {
+        let declares = matches!(self, Self::One(_)) && view.view() == Catalog::VIEW;
+        view.tenant() != SYSTEM_TENANT || declares
+    }
+
     async fn close(&self) -> Result<()> {
         match self {
             Self::One(backend) => backend.close().await?,
@@ -189,6 +219,20 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// The records of a view of a tenant, of a tenant, or all.
+fn scope(tenant: Option<&str>, view: Option<&str>) -> Result<Scope> {
+    Ok(match (tenant, view) {
+        (Some(tenant), Some(view)) => Scope::view(tenant, view)?,
+        (Some(tenant), None) => Scope::tenant(tenant)?,
+        (None, _) => Scope::Store,
+    })
+}
+
+/// How many of so many things were done in a second.
+fn per_second(count: u64, took: Duration) -> u64 {
+    (count as f64 / took.as_secs_f64().max(1e-6)).round() as u64
 }
 
 /// How many entities are asked for at once.

@@ -159,7 +159,7 @@ impl UnifiedFeatureStoreBuilder {
             mirrors.extend(mirror);
             stacks.push(stack);
         }
-        let routed = Arc::new(Routed::new(stacks, stores, routes, 0)?);
+        let routed = Arc::new(Routed::new(stacks, stores.clone(), routes, 0)?);
         let mut top: Backend = Arc::clone(&routed) as Backend;
         let migrations = Migrations::new(mirrors, move |scope| routed.places_of(scope));
         if let Some(cache) = self.cache {
@@ -187,7 +187,7 @@ impl UnifiedFeatureStoreBuilder {
             store = store.observer(Arc::new(counting));
         }
         let store = store.build()?;
-        let shared = Shared { routes, default, metrics, clock, registry, migrations };
+        let shared = Shared { stores, routes, default, metrics, clock, registry, migrations };
         Ok(UnifiedFeatureStore { shared: Arc::new(shared), store })
     }
 

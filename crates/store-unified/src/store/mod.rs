@@ -8,7 +8,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_core::{Clock, Error, OnlineStore, PurgeProgress, PurgeReport, Result, Scope, ViewKey};
+use feature_core::{
+    Clock, Error, OnlineStore, OnlineStoreBackend, PurgeProgress, PurgeReport, Result, Scope, ViewKey,
+};
 
 pub use build::UnifiedFeatureStoreBuilder;
 pub use rules::{Decision, Destination, RouteRule, StoreRule, TenantRule};
@@ -31,6 +33,7 @@ pub struct UnifiedFeatureStore {
 
 /// What does not change from call to call.
 struct Shared {
+    stores: Vec<(String, Arc<dyn OnlineStoreBackend>)>,
     routes: Vec<RouteRule>,
     default: Destination,
     metrics: Arc<RequestMetrics>,
@@ -93,6 +96,11 @@ impl UnifiedFeatureStore {
     /// Moves records from one store to another while they are written and read.
     pub fn migrations(&self) -> &Migrations {
         &self.shared.migrations
+    }
+
+    /// Each store by its name, whatever the routes say: for what must look at every one of them.
+    pub fn stores(&self) -> &[(String, Arc<dyn OnlineStoreBackend>)] {
+        &self.shared.stores
     }
 
     /// This handle as the [`OnlineStore`] that it is, for code that works with any store.

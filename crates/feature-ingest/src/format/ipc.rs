@@ -1,11 +1,11 @@
-//! Arrow IPC: files, also known as Feather, and streams.
+//! Arrow IPC: files, also known as Feather, and streams; and batches that a program has.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ::arrow::array::RecordBatch;
+use ::arrow::array::{RecordBatch, RecordBatchReader};
 use ::arrow::datatypes::SchemaRef;
 use ::arrow::error::ArrowError;
 use ::arrow::ipc::reader::{FileReader, StreamReader};
@@ -30,6 +30,13 @@ struct IpcSource {
 enum Batches {
     File(FileReader<BufReader<File>>, Arc<AtomicU64>),
     Stream(StreamReader<BufReader<Box<dyn Read + Send>>>),
+    Given(Box<dyn RecordBatchReader + Send>),
+}
+
+/// Batches that a program has; how many bytes they are is not known.
+pub(super) fn of_batches(batches: Box<dyn RecordBatchReader + Send>, mapping: &Mapping) -> Box<dyn Source> {
+    let columns = types::columns(&batches.schema(), mapping.decimals);
+    Box::new(IpcSource { columns, batches: Batches::Given(batches), bytes: Box::new(|| 0) })
 }
 
 pub(super) fn open(input: &Input, mut stream: Stream, mapping: &Mapping) -> Result<Box<dyn Source>> {
@@ -121,6 +128,7 @@ impl Iterator for Batches {
                 reader.next()
             }
             Self::Stream(reader) => reader.next(),
+            Self::Given(batches) => batches.next(),
         }
     }
 }

@@ -49,6 +49,10 @@ pub(crate) fn open(
     mapping: &Arc<Mapping>,
     options: &Reading,
 ) -> Result<Option<Box<dyn Source>>> {
+    #[cfg(feature = "arrow")]
+    if let Some(batches) = input.take_batches()? {
+        return Ok(Some(ipc::of_batches(batches, mapping)));
+    }
     let mut stream = None;
     let format = input.format(|| {
         let mut opened = input.stream()?;

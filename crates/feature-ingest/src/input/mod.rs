@@ -11,6 +11,9 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(feature = "arrow")]
+use ::arrow::array::RecordBatchReader;
+
 pub(crate) use find::find;
 #[cfg(all(feature = "object-store", feature = "parquet"))]
 pub(crate) use remote::Ranges;
@@ -36,6 +39,9 @@ enum Place {
     Object(remote::Object),
     /// What can be read once. Empty when it has been.
     Once(Mutex<Option<Box<dyn Read + Send>>>),
+    /// What is in memory already, or made as it is read. Empty when it has been.
+    #[cfg(feature = "arrow")]
+    Batches(Mutex<Option<Box<dyn RecordBatchReader + Send>>>),
 }
 
 impl Input {
@@ -43,6 +49,14 @@ impl Input {
     /// format the content tells it.
     pub fn reader(name: &str, format: Option<Format>, reader: impl Read + Send + 'static) -> Self {
         let place = Place::Once(Mutex::new(Some(Box::new(reader))));
+        Self { name: name.to_owned(), place, format, partitions: Vec::new(), bytes: None }
+    }
+
+    /// Record batches that a program has, such as a table of another library. `name` stands in messages.
+    #[cfg(feature = "arrow")]
+    pub fn batches(name: &str, batches: impl RecordBatchReader + Send + 'static) -> Self {
+        let place = Place::Batches(Mutex::new(Some(Box::new(batches))));
+        let format = Some(Format::Arrow);
         Self { name: name.to_owned(), place, format, partitions: Vec::new(), bytes: None }
     }
 
@@ -64,6 +78,8 @@ impl Input {
     pub(crate) fn is_once(&self) -> bool {
         match self.place {
             Place::Once(_) => true,
+            #[cfg(feature = "arrow")]
+            Place::Batches(_) => true,
             // A pipe.
             Place::File(_) => self.bytes.is_none(),
             #[cfg(feature = "object-store")]
@@ -79,10 +95,28 @@ impl Input {
             Place::Object(object) => object.read(),
             Place::Once(reader) => {
                 let reader = reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-                reader.ok_or_else(|| self.unreadable("it can be read only once"))?
+                reader.ok_or_else(|| self.read_before())?
             }
+            // Nobody asks for their bytes: they are taken as they are.
+            #[cfg(feature = "arrow")]
+            Place::Batches(_) => return Err(self.read_before()),
         };
         Stream::new(raw).map_err(|e| self.unreadable(e))
+    }
+
+    /// The batches, if it is made of such.
+    ///
+    /// # Errors
+    /// When they have been taken before.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn take_batches(&self) -> Result<Option<Box<dyn RecordBatchReader + Send>>> {
+        let Place::Batches(batches) = &self.place else { return Ok(None) };
+        let batches = batches.lock().unwrap_or_else(PoisonError::into_inner).take();
+        batches.ok_or_else(|| self.read_before()).map(Some)
+    }
+
+    fn read_before(&self) -> IngestError {
+        self.unreadable("it can be read only once")
     }
 
     /// The bytes as a file, for formats whose reading begins at the end. What is not a plain file is copied

@@ -3,6 +3,7 @@
 mod ingest;
 mod ops;
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,10 +49,10 @@ pub(crate) enum Target {
 const DEFAULT_STORE: &str = "embedded:features.redb";
 
 impl Cli {
-    /// The arguments of this process. What is given on the command line counts more than what the
-    /// environment says.
-    pub(crate) fn of_process() -> Self {
-        let matches = Self::command().get_matches();
+    /// The arguments of a process. What is given on the command line counts more than what the environment
+    /// says.
+    pub(crate) fn of_process(arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let matches = Self::command().get_matches_from(arguments);
         Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 

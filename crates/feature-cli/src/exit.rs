@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use feature_core::Error;
 use feature_ingest::IngestError;
@@ -105,8 +104,8 @@ pub(crate) fn say(message: impl fmt::Display) {
 }
 
 /// Reports a failure, and gives the process's exit code.
-pub(crate) fn code_of(result: Result<Exit>) -> ExitCode {
-    ExitCode::from(match result {
+pub(crate) fn code_of(result: Result<Exit>) -> u8 {
+    match result {
         Ok(Exit::Done) => 0,
         Ok(Exit::Partly) => 3,
         Ok(Exit::NothingFound) => 4,
@@ -117,5 +116,5 @@ pub(crate) fn code_of(result: Result<Exit>) -> ExitCode {
             say(format_args!("fstore: {failure}"));
             if matches!(failure, Failure::Usage(_)) { 2 } else { 1 }
         }
-    })
+    }
 }

@@ -1,16 +1,5 @@
 //! `fstore`: the online feature store on the command line. See the crate's README.
 
-mod checkpoint;
-mod cli;
-mod commands;
-mod demo;
-mod exit;
-mod feature_rows;
-mod ingest_progress;
-mod output;
-mod progress;
-mod settings;
-
 use std::process::ExitCode;
 
 /// A server's requests take and free thousands of small pieces a second, and what a peak of connections took is
@@ -19,5 +8,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    exit::code_of(commands::run(cli::Cli::of_process()))
+    ExitCode::from(feature_cli::run(std::env::args_os()))
 }

@@ -18,7 +18,9 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
         ("fstore-tests", _) => true,
         ("xtask", _) => return Some("xtask compiles quickly because it depends on no other crate"),
         ("feature-core", _) => return Some("feature-core depends on no other crate"),
-        (_, "feature-cli") => return Some("nothing but tests depends on the program"),
+        // The wheel brings the program.
+        ("feature-python", "feature-cli") => true,
+        (_, "feature-cli") => return Some("nothing but tests and the wheel depends on the program"),
         (_, "store-testkit") => {
             return (!dev).then_some("store-testkit is for tests: make it a dev-dependency");
         }
@@ -32,8 +34,8 @@ fn objection(from: &str, to: &str, dev: bool) -> Option<&'static str> {
     };
     (!allowed).then_some(
         "a store, feature-ingest and feature-ops depend on feature-core alone, feature-store on the core and the \
-         stores, feature-server on the core, store-unified and feature-ingest, feature-python on feature-store and \
-         feature-ingest",
+         stores, feature-server on the core, store-unified and feature-ingest, feature-python on feature-store, \
+         feature-ingest and feature-cli",
     )
 }
 
@@ -130,6 +132,7 @@ mod tests {
             ("feature-ops", "store-embedded", DEV),
             ("feature-python", "feature-store", NORMAL),
             ("feature-python", "feature-ingest", NORMAL),
+            ("feature-python", "feature-cli", NORMAL),
             ("feature-cli", "feature-store", NORMAL),
             ("feature-cli", "feature-server", NORMAL),
             ("fstore-tests", "feature-cli", DEV),

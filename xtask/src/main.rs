@@ -1,15 +1,15 @@
-//! The project's own commands: `cargo xtask test`, `bench`, `ci`, `images`.
+//! The project's own commands: `cargo xtask test`, `bench`, `ci`, `python`, `images`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people: printing is its work")]
 
 mod bench;
 mod ci;
 mod edges;
-mod feast;
 mod features;
 mod images;
 mod links;
 mod packages;
 mod process;
+mod python;
 mod servers;
 mod sources;
 mod suites;
@@ -58,6 +58,17 @@ enum Command {
         #[arg(long)]
         no_tests: bool,
     },
+    /// Build the wheel of the Python package, install it in target/python and run its tests
+    ///
+    /// The Python is the one in FSTORE_PYTHON, or else `python3`: 3.10 or later.
+    Python {
+        /// Compile it as it is published
+        #[arg(long)]
+        release: bool,
+        /// Handed to pytest
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Make local images of the servers that tests use, where no registry answers
     Images,
 }
@@ -67,6 +78,9 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(&filter),
         Command::Bench { name, quick, json } => bench::run(&name, quick, json.as_deref()),
         Command::Ci { no_tests } => ci::run(!no_tests),
+        Command::Python { release, arguments } => {
+            python::run(if release { python::Build::Release } else { python::Build::Quick }, &arguments)
+        }
         Command::Images => images::run(),
     };
     match done {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::process::{Result, find, metadata};
 use crate::servers::{ALL, Server, docker_answers, image_exists, program, pulled};
-use crate::{feast, images};
+use crate::{images, python};
 
 /// How tests will get a server.
 enum Source {
@@ -70,19 +70,24 @@ pub(crate) fn prepare() -> Result<Vec<(&'static str, String)>> {
 
 /// A Python with Feast's SDK.
 fn feast() -> Result<Option<(&'static str, String)>> {
-    if let Ok(python) = std::env::var(feast::VARIABLE) {
+    if let Ok(python) = std::env::var(python::FEAST_VARIABLE) {
         println!("Feast: that of {python}");
         return Ok(None);
     }
-    let Some(python) = feast::python()? else {
-        println!(
-            "Feast: none. The test that uses its SDK will be ignored. To have it run, set {} to a Python that has it.",
-            feast::VARIABLE
-        );
-        return Ok(None);
+    let why = match python::Environment::get() {
+        Ok(environment) if environment.has_feast() => {
+            let python = environment.program("python").display().to_string();
+            println!("Feast: that of {python}");
+            return Ok(Some((python::FEAST_VARIABLE, python)));
+        }
+        Ok(_) => "pip does not install it".to_owned(),
+        Err(why) => why.to_string(),
     };
-    println!("Feast: that of {}", python.display());
-    Ok(Some((feast::VARIABLE, python.display().to_string())))
+    println!(
+        "Feast: none: {why}. The tests that use its SDK will be ignored. To have them run, set {} to a Python that has it.",
+        python::FEAST_VARIABLE
+    );
+    Ok(None)
 }
 
 fn source(server: &Server) -> Option<Source> {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use crate::python::Outcome;
+
 /// What one test program, or the doctests of one crate, came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Suite {
@@ -37,6 +39,23 @@ pub(crate) struct Totals {
 impl Suites {
     pub(crate) fn new(names: HashMap<String, String>) -> Self {
         Self { names, suites: Vec::new() }
+    }
+
+    /// Adds a suite of tests that are not cargo's. What kept some from running is told as it is.
+    pub(crate) fn add(&mut self, name: &str, outcome: Outcome, why: &str) {
+        let Outcome { passed, failed, ignored } = outcome;
+        let reasons = Some((why.to_owned(), ignored.max(failed))).filter(|(why, _)| !why.is_empty());
+        let reasons = reasons.into_iter().collect();
+        let name = name.to_owned();
+        self.suites.push(Suite {
+            name,
+            passed,
+            failed,
+            ignored,
+            reasons,
+            finished: true,
+            ..Suite::default()
+        });
     }
 
     /// Takes note of a line of output, if it says something about suites.

@@ -8,8 +8,8 @@ use std::process::{ExitCode, Stdio};
 use serde_json::Value;
 
 use crate::process::{Result, cargo};
-use crate::sources;
 use crate::suites::{Suites, Totals};
+use crate::{python, sources};
 
 /// Builds and runs every test, prints a table of suites and, as the last line, the totals.
 pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
@@ -22,7 +22,10 @@ pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
     // Both streams go through one pipe, so that cargo's "Running …" stays ahead of what that suite prints.
     let (output, input) = io::pipe()?;
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--"]).args(filter).envs(variables);
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--"])
+        .args(filter)
+        .envs(variables.iter().cloned());
     // Colours would have to be taken off before the lines are read.
     command.env("CARGO_TERM_COLOR", "never");
     let mut child = command.stdout(input.try_clone()?).stderr(input).spawn()?;
@@ -38,12 +41,14 @@ pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
     }
     let status = child.wait()?;
     suites.end();
-
-    println!("\n{}", suites.table());
     if !status.success() && suites.totals().failed == 0 {
         println!("cargo test failed although no test did: {status}");
     }
-    Ok(conclude(suites.totals(), status.success()))
+    // A filter is one of names of cargo's tests; pytest has its own: `cargo xtask python`.
+    let python = !filter.is_empty() || python::test(&mut suites, &variables)?;
+
+    println!("\n{}", suites.table());
+    Ok(conclude(suites.totals(), status.success() && python))
 }
 
 /// Builds every test. What each is called in the table, by the file name of its program or, for

@@ -32,22 +32,9 @@ def test_a_thousand_reads_at_once(store: OnlineStoreBackend, tenant: str) -> Non
 
 def test_uvloop(store: OnlineStoreBackend, tenant: str) -> None:
     uvloop = pytest.importorskip("uvloop")
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 11) else _runner(uvloop) as runner:
-        runner.run(many(store, tenant))
-
-
-class _runner:
-    def __init__(self, uvloop: Any) -> None:
-        self.loop = uvloop.new_event_loop()
-
-    def __enter__(self) -> Any:
-        return self
-
-    def run(self, call: Any) -> Any:
-        return self.loop.run_until_complete(call)
-
-    def __exit__(self, *_: object) -> None:
-        self.loop.close()
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(many(store, tenant))
+    loop.close()
 
 
 def test_two_loops_in_two_threads(store: OnlineStoreBackend, tenant: str) -> None:

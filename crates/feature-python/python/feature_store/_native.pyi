@@ -6,6 +6,8 @@ from ._arguments import ArrowStream, EntityKey, EntityKeys, Progress, Record
 from ._results import FeatureRow, LoadReport, WriteReport
 from .errors import FeatureStoreError
 
+__all__ = ["Scan", "Store", "Table", "run_program", "store_url"]
+
 @type_check_only
 class Include(TypedDict):
     statuses: bool

@@ -65,7 +65,7 @@ _KINDS = {
 _KINDS |= {f"{name}_LIST": kind.replace("_val", "_list_val") for name, kind in _KINDS.items()}
 
 
-class FeatureStoreOnlineStoreConfig(FeastConfigBaseModel):
+class FeatureStoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """What ``feature_store.yaml`` says under ``online_store``."""
 
     type: Literal["feature_store.feast.FeatureStoreOnlineStore"] = "feature_store.feast.FeatureStoreOnlineStore"
@@ -238,7 +238,8 @@ def _to_proto(value: Any, kind: str | None) -> ValueProto:
     if value is None:
         return ValueProto()
     if kind is None:
-        return ValueProto.FromString(value)
+        encoded: ValueProto = ValueProto.FromString(value)
+        return encoded
     if kind == "unix_timestamp_val":
         return ValueProto(unix_timestamp_val=_seconds(value))
     if kind in _PLAIN:

@@ -4,6 +4,7 @@ use std::path::{Path, absolute};
 use std::process::ExitCode;
 
 use crate::process::{Result, cargo, run as run_program};
+use crate::python;
 
 /// Name, package and target of each benchmark.
 const KNOWN: [(&str, &str, &str); 7] = [
@@ -16,10 +17,16 @@ const KNOWN: [(&str, &str, &str); 7] = [
     ("unified", "fstore-tests", "unified"),
 ];
 
+/// The benchmark of the Python package, which is in Python.
+const PYTHON: &str = "python";
+
 /// Runs a benchmark; see `cargo xtask bench --help`.
 pub(crate) fn run(name: &str, quick: bool, json: Option<&Path>) -> Result<ExitCode> {
+    if name == PYTHON {
+        return python::bench(quick, json);
+    }
     let Some((_, package, target)) = KNOWN.iter().find(|(known, ..)| *known == name) else {
-        let known: Vec<_> = KNOWN.iter().map(|(known, ..)| *known).collect();
+        let known: Vec<_> = KNOWN.iter().map(|(known, ..)| *known).chain([PYTHON]).collect();
         return Err(format!("there is no benchmark `{name}`; known are {}", known.join(", ")).into());
     };
     let mut command = cargo();

@@ -193,6 +193,28 @@ pub(crate) fn test(suites: &mut Suites, variables: &[(&'static str, String)]) ->
     Ok(ended_well)
 }
 
+/// `cargo xtask bench python`: measures the wheel as it is published against Feast's SDK, redis-py and the library.
+///
+/// # Errors
+/// Without a Python and Feast's SDK; when it does not compile; when it fails.
+pub(crate) fn bench(quick: bool, json: Option<&Path>) -> Result<ExitCode> {
+    let environment = Environment::get()?;
+    if !environment.has_feast() {
+        return Err("pip does not install Feast's SDK, with which it is compared".into());
+    }
+    let wheel = environment.install(Build::Release)?;
+    let mut measure = Command::new(environment.program("python"));
+    measure.arg(root().join(PACKAGE).join("benches/compare.py")).arg("--wheel").arg(wheel);
+    if quick {
+        measure.arg("--quick");
+    }
+    if let Some(file) = json {
+        measure.arg("--json").arg(file);
+    }
+    run_program(&mut measure)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// What tests came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {

@@ -1,7 +1,7 @@
 //! Reads.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use feature_store::unified::FeatureRef;
 use feature_store::{BatchRows, EntityKey, Error, FeatureRequest, OnlineStore, Result};
@@ -13,6 +13,7 @@ use super::row::{Include, Rows};
 use super::{Store, refused, seconds};
 use crate::entity::{Entities, entities, key};
 use crate::error::{exception_of_rows, or_raise};
+use crate::runtime::Runtime;
 use crate::table::{Cells, Table};
 
 /// A read of several entities of one view.
@@ -145,6 +146,33 @@ impl Store {
             Ok(Cells::of_table(table, full_feature_names))
         };
         self.call(py, read, |py, cells| Table::new(cells).into_py_any(py))
+    }
+}
+
+#[pymethods]
+impl Store {
+    /// For the benchmark: how many seconds each of so many reads takes the library itself, one after another.
+    fn time_reads(
+        &self,
+        py: Python<'_>,
+        tenant_id: String,
+        feature_view: String,
+        entity_keys: &Bound<'_, PyAny>,
+        feature_names: Option<Vec<String>>,
+        times: usize,
+    ) -> PyResult<Vec<f64>> {
+        let (batch, _) = batch(py, tenant_id, feature_view, entity_keys, feature_names, None)?;
+        let read = async {
+            let store = self.handle.store().await?;
+            let mut seconds = Vec::with_capacity(times);
+            for _ in 0..times {
+                let begun = Instant::now();
+                drop(batch.read(store.online()).await?);
+                seconds.push(begun.elapsed().as_secs_f64());
+            }
+            Ok(seconds)
+        };
+        or_raise(py, Runtime::get()?.wait(py, read)?)
     }
 }
 

@@ -10,9 +10,12 @@ use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use arrow_array::{
-    ArrayRef, BooleanArray, NullArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
+    ArrayRef, BooleanArray, Float64Array, NullArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
+    StringArray,
 };
+use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema};
+use feature_store::unified::CellStatus;
 use feature_store::{FeatureValue, ValueType};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -48,8 +51,19 @@ impl Cells {
                 self.key_columns().into_iter().for_each(|(name, array)| add(&name, array, true));
             }
             for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| wanted(at)) {
-                let values = (0..self.rows()).map(|row| self.value(at, row));
-                add(&column.name, array(values, column.value_type()), true);
+                let array = match self.floats(at) {
+                    Some((floats, statuses)) => {
+                        let present = statuses.iter().map(|status| *status == CellStatus::Present);
+                        let nulls =
+                            Some(NullBuffer::from_iter(present)).filter(|nulls| nulls.null_count() > 0);
+                        Arc::new(Float64Array::new(floats.to_vec().into(), nulls))
+                    }
+                    None => {
+                        let values: Vec<_> = (0..self.rows()).map(|row| self.value(at, row)).collect();
+                        array(values.iter().map(|value| &**value), column.value_type())
+                    }
+                };
+                add(&column.name, array, true);
             }
             let options = RecordBatchOptions::new().with_row_count(Some(self.rows()));
             RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)

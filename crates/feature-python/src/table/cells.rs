@@ -1,8 +1,9 @@
 //! Columns, wherever they come from.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use feature_store::unified::{CellStatus, RowError};
+use feature_store::unified::{CellStatus, ColumnSlice, FeatureColumn, RowError};
 use feature_store::{
     BatchRows, EntityKey, FeatureNames, FeatureRow, FeatureTable, FeatureValue, Timestamp, ValueType,
 };
@@ -38,7 +39,7 @@ enum Kind {
 
 enum Source {
     /// Of declared views.
-    Table(FeatureTable),
+    Table(Box<FeatureTable>),
     /// Of one view, with where in each row the columns stand.
     Rows { rows: Vec<Row>, layouts: Vec<Vec<Option<usize>>> },
 }
@@ -64,7 +65,7 @@ impl Column {
 impl Cells {
     /// What a model has asked for.
     pub(crate) fn of_table(table: FeatureTable, full_names: bool) -> Self {
-        let column = |column: &feature_store::unified::FeatureColumn| {
+        let column = |column: FeatureColumn<'_>| {
             let feature = column.reference();
             let name = match full_names {
                 true => format!("{}__{}", feature.view(), feature.feature().unwrap_or_default()),
@@ -73,14 +74,14 @@ impl Cells {
             Column { name, kind: Kind::One(column.value_type()) }
         };
         Self {
-            columns: table.columns().iter().map(column).collect(),
+            columns: table.columns().map(column).collect(),
             keys: table.entities().into(),
             errors: table.errors().into(),
             from_fallback: Arc::new(
                 table.from_fallback().map(|(view, rows)| (view.to_owned(), rows.to_vec())).collect(),
             ),
             keys_shown: false,
-            source: Arc::new(Source::Table(table)),
+            source: Arc::new(Source::Table(Box::new(table))),
         }
     }
 
@@ -134,16 +135,30 @@ impl Cells {
         self.keys.len()
     }
 
-    pub(super) fn value(&self, column: usize, row: usize) -> &FeatureValue {
+    pub(super) fn value(&self, column: usize, row: usize) -> Cow<'_, FeatureValue> {
         match &*self.source {
-            Source::Table(table) => &table.columns()[column].values()[row],
-            Source::Rows { rows, layouts } => value(&rows[row], layouts, column),
+            Source::Table(table) => {
+                table.nth_column(column).map_or(Cow::Borrowed(&NULL), |column| column.value(row))
+            }
+            Source::Rows { rows, layouts } => Cow::Borrowed(value(&rows[row], layouts, column)),
+        }
+    }
+
+    /// The values of a declared column of floats, zero where there is none.
+    pub(super) fn floats(&self, column: usize) -> Option<(&[f64], &[CellStatus])> {
+        let Source::Table(table) = &*self.source else { return None };
+        let column = table.nth_column(column)?;
+        match column.as_slice() {
+            ColumnSlice::Floats(floats) => Some((floats, column.statuses())),
+            ColumnSlice::Values(_) => None,
         }
     }
 
     pub(super) fn status(&self, column: usize, row: usize) -> CellStatus {
         match &*self.source {
-            Source::Table(table) => table.columns()[column].statuses()[row],
+            Source::Table(table) => {
+                table.nth_column(column).map_or(CellStatus::NotFound, |column| column.statuses()[row])
+            }
             Source::Rows { rows, .. } => match &rows[row] {
                 Row { failed: true, .. } => CellStatus::Failed,
                 Row { row: Some(row), .. } => row.status(&self.columns[column].name).into(),
@@ -154,7 +169,7 @@ impl Cells {
 
     pub(super) fn event_time(&self, column: usize, row: usize) -> Option<Timestamp> {
         match &*self.source {
-            Source::Table(table) => table.columns()[column].event_times()[row],
+            Source::Table(table) => table.nth_column(column)?.event_time(row),
             Source::Rows { rows, .. } => rows[row].row.as_ref()?.event_time(&self.columns[column].name),
         }
     }
@@ -177,7 +192,7 @@ impl Cells {
         let mut bytes = Vec::with_capacity(self.rows() * columns.len() * 8);
         for row in 0..self.rows() {
             for column in columns {
-                let number = match self.value(*column, row) {
+                let number = match &*self.value(*column, row) {
                     FeatureValue::Float64(v) => *v,
                     FeatureValue::Null => f64::NAN,
                     FeatureValue::Bool(v) => f64::from(u8::from(*v)),
@@ -196,7 +211,7 @@ impl Cells {
         macro_rules! take {
             ($name:literal, $of:expr) => {{
                 for value in values {
-                    bytes.extend_from_slice(&$of(value).unwrap_or_default().to_ne_bytes());
+                    bytes.extend_from_slice(&$of(&*value).unwrap_or_default().to_ne_bytes());
                 }
                 $name
             }};

@@ -60,7 +60,7 @@ impl Table {
     /// The values of a column.
     fn values<'py>(&self, py: Python<'py>, column: usize) -> PyResult<Bound<'py, PyList>> {
         let column = self.column(column)?;
-        let values = (0..self.cells.rows()).map(|row| to_python(py, self.cells.value(column, row)));
+        let values = (0..self.cells.rows()).map(|row| to_python(py, &self.cells.value(column, row)));
         PyList::new(py, values.collect::<PyResult<Vec<_>>>()?)
     }
 
@@ -111,7 +111,7 @@ impl Table {
         for row in 0..self.cells.rows() {
             let dict = PyDict::new(py);
             for (column, name) in names.iter().enumerate() {
-                dict.set_item(name, to_python(py, self.cells.value(column, row))?)?;
+                dict.set_item(name, to_python(py, &self.cells.value(column, row))?)?;
             }
             dicts.append(dict)?;
         }

@@ -74,9 +74,17 @@ impl<'a> FeatureColumn<'a> {
         self.spec().value_type
     }
 
-    /// The values, one for each row; null where the status is not [`Present`](CellStatus::Present).
+    /// The value of a row; null where the status is not [`Present`](CellStatus::Present).
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn value(self, row: usize) -> Cow<'a, FeatureValue> {
+        self.cells.value(self.number, row)
+    }
+
+    /// The values, one for each row.
     pub fn values(self) -> impl ExactSizeIterator<Item = Cow<'a, FeatureValue>> {
-        (0..self.cells.rows()).map(move |row| self.cells.value(self.number, row))
+        (0..self.cells.rows()).map(move |row| self.value(row))
     }
 
     /// The values as they lie in memory.
@@ -89,10 +97,18 @@ impl<'a> FeatureColumn<'a> {
         self.cells.statuses(self.number)
     }
 
-    /// For each row the event time of the write that the value comes from; `None` where there is no such
-    /// feature, or its record could not be read.
+    /// The event time of the write that the value of a row comes from; `None` where there is no such feature,
+    /// or its record could not be read.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn event_time(self, row: usize) -> Option<Timestamp> {
+        self.cells.event_time(self.number, row)
+    }
+
+    /// The event times, one for each row.
     pub fn event_times(self) -> impl ExactSizeIterator<Item = Option<Timestamp>> + use<'a> {
-        (0..self.cells.rows()).map(move |row| self.cells.event_time(self.number, row))
+        (0..self.cells.rows()).map(move |row| self.event_time(row))
     }
 
     fn spec(self) -> &'a ColumnSpec {
@@ -188,6 +204,11 @@ impl FeatureTable {
         (0..self.cells.plan().columns.len()).map(|number| FeatureColumn { cells: &self.cells, number })
     }
 
+    /// The column of this number, from 0.
+    pub fn nth_column(&self, number: usize) -> Option<FeatureColumn<'_>> {
+        (number < self.cells.plan().columns.len()).then_some(FeatureColumn { cells: &self.cells, number })
+    }
+
     /// The column of this name, found by looking at each.
     pub fn column(&self, name: &str) -> Option<FeatureColumn<'_>> {
         self.columns().find(|column| column.name() == name)
@@ -252,8 +273,8 @@ impl<'a> TableRow<'a> {
         self.table.columns().map(move |column| TableCell {
             name: column.name(),
             status: column.statuses()[row],
-            value: column.cells.value(column.number, row),
-            event_time: column.cells.event_time(column.number, row),
+            value: column.value(row),
+            event_time: column.event_time(row),
         })
     }
 
@@ -261,6 +282,6 @@ impl<'a> TableRow<'a> {
     pub fn get(&self, name: &str) -> Option<Cow<'a, FeatureValue>> {
         let column = self.table.column(name)?;
         let is_present = column.statuses()[self.number] == CellStatus::Present;
-        is_present.then(|| column.cells.value(column.number, self.number))
+        is_present.then(|| column.value(self.number))
     }
 }

@@ -177,6 +177,16 @@ fn it_takes_new_settings_and_refuses_wrong_ones_while_it_serves() {
     server.signal("-HUP");
     server.logged("the settings cannot be read; nothing has changed");
     assert!(server.ask(&views(), "").1.contains("country"));
+
+    // A change is noticed without a signal too, and a mistake is said once.
+    shell.file("s.yaml", settings(&VIEWS.replace("orders: int64", "orders: int64, since: timestamp")));
+    server.logged("the settings were read again");
+    assert!(server.ask(&views(), "").1.contains("since"));
+    shell.file("s.yaml", settings("colour: green\n"));
+    server.logged("the settings cannot be read; nothing has changed");
+    shell.file("s.yaml", settings(VIEWS));
+    server.logged("the settings were read again");
+    assert!(!server.ask(&views(), "").1.contains("since"));
     server.stop();
 }
 

@@ -16,6 +16,8 @@ use crate::{admin, http, listen};
 
 /// How often samples of metrics are put into their buckets, so that they do not pile up.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is looked whether keys of an issuer are old.
+const KEYS: Duration = Duration::from_secs(1);
 
 /// What a server serves, and how: what a reload replaces.
 #[derive(Debug)]
@@ -72,6 +74,8 @@ impl Server {
     /// `Unavailable` when it cannot listen there.
     pub async fn bind(serving: Serving, metrics: Option<PrometheusHandle>) -> Result<Self> {
         let live = serving.live()?;
+        // Without its keys an issuer's tokens are not accepted; everything else is.
+        live.authenticator.keep_fresh().await;
         let settings = &live.settings;
         let tls = settings.tls.as_ref().map(listen::Tls::new).transpose()?;
         let listener = listen_on(settings.listen).await?;
@@ -125,9 +129,10 @@ impl Server {
         let admin = admin.map(|listener| tokio::spawn(admin::run(listener, Arc::clone(&state), metrics)));
         let renewal =
             state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
+        let keys = Some(tokio::spawn(keep_keys_fresh(Arc::clone(&state))));
         listen::run(listener, Arc::clone(&state), http::router(Arc::clone(&state))).await;
         let closed = state.live().store.close().await;
-        for task in [admin, upkeep, renewal].into_iter().flatten() {
+        for task in [admin, upkeep, renewal, keys].into_iter().flatten() {
             task.abort();
         }
         closed
@@ -151,7 +156,8 @@ impl ServerHandle {
         serving.settings.listen = now.settings.listen;
         serving.settings.admin = now.settings.admin;
         serving.settings.tls = now.settings.tls.clone();
-        let live = serving.live()?;
+        let mut live = serving.live()?;
+        live.authenticator.inherit(&now.authenticator);
         listen::renew(&self.0)?;
         self.0.replace(live);
         self.0.metrics.reloads.increment(1);
@@ -177,6 +183,14 @@ impl ServerHandle {
     /// Takes no more connections, and ends when all requests in flight have their answers.
     pub fn stop(&self) {
         self.0.stop();
+    }
+}
+
+/// Asks for the keys of an issuer now and then.
+async fn keep_keys_fresh(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(KEYS).await;
+        state.live().authenticator.keep_fresh().await;
     }
 }
 

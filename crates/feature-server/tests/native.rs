@@ -320,3 +320,23 @@ async fn every_answer_carries_an_id_and_the_client_may_choose_it() {
     assert_ne!(odd.headers["x-request-id"], "a b\"c");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_trace_is_handed_on_with_the_answer() {
+    let server = Running::start("").await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let client = server.client().with("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
+    let reply = client.get("/v1/views").await;
+    let on = reply.headers["traceparent"].to_str().unwrap();
+    assert!(
+        on.starts_with(&format!("00-{trace}-")) && on.ends_with("-01") && !on.contains("00f067aa0ba902b7")
+    );
+    let grpc = common::grpc::Client::of(server.address).with("traceparent", on);
+    let request = common::grpc::pb::DescribeRequest::default();
+    let answer: Result<tonic::Response<common::grpc::Raw>, _> =
+        grpc.response("/fstore.v1.FeatureStore/Describe", request).await;
+    let further = answer.unwrap().metadata().get("traceparent").unwrap().to_str().unwrap().to_owned();
+    assert!(further.starts_with(&format!("00-{trace}-")) && further != on);
+    assert_eq!(server.client().get("/v1/views").await.headers.get("traceparent"), None);
+    server.stop().await;
+}

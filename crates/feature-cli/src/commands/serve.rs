@@ -1,8 +1,9 @@
 //! `serve` and `key`: the store behind HTTP.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use feature_core::{FeatureView, StoreUrl, SystemClock};
 use feature_server::settings::ServerSettings;
@@ -15,6 +16,9 @@ use crate::cli::{ServeArgs, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings;
+
+/// How often it is looked whether the settings have changed.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
@@ -33,6 +37,8 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
     let told = tokio::spawn(server.run());
     tokio::pin!(told);
     let mut signals = Signals::new()?;
+    let mut files = Files::of(target, args);
+    let mut looks = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             ended = &mut told => {
@@ -44,8 +50,14 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
                     tracing::info!("stopping: requests in flight are finished");
                     handle.stop();
                 }
-                Signal::Reload => reload(target, args, &opener, &handle).await,
+                Signal::Reload => {
+                    files.taken();
+                    reload(target, args, &opener, &handle).await;
+                }
             },
+            _ = looks.tick() => if files.have_changed() {
+                reload(target, args, &opener, &handle).await;
+            }
         }
     }
     opener.close().await?;
@@ -129,6 +141,52 @@ async fn described(url: &str, views: Option<&Path>, opener: &Opener) -> Result<S
     let catalog = Catalog::new(Arc::clone(store.online().backend()), SystemClock)?;
     let views = catalog.all().await?;
     one(views.values().collect(), Vec::new())
+}
+
+/// The files that say what is served.
+struct Files {
+    paths: Vec<PathBuf>,
+    /// What they held when they were taken.
+    taken: Vec<Vec<u8>>,
+    /// What they held when they were last looked at.
+    seen: Option<Vec<Vec<u8>>>,
+}
+
+impl Files {
+    fn of(target: &Target, args: &ServeArgs) -> Self {
+        let settings = match target {
+            Target::Settings(file) => Some(file.clone()),
+            Target::Store(_) => None,
+        };
+        let paths: Vec<_> = settings.into_iter().chain(args.views.clone()).collect();
+        let mut files = Self { paths, taken: Vec::new(), seen: None };
+        files.taken();
+        files
+    }
+
+    /// What they hold; nothing while one is not there, as when it is being replaced.
+    fn read(&self) -> Option<Vec<Vec<u8>>> {
+        self.paths.iter().map(|path| fs::read(path).ok()).collect()
+    }
+
+    /// What they hold is taken.
+    fn taken(&mut self) {
+        self.taken = self.read().unwrap_or_default();
+    }
+
+    /// Whether they hold something else, which has been the same for two looks: it may just be written.
+    fn have_changed(&mut self) -> bool {
+        let now = self.read();
+        let settled = now == self.seen;
+        self.seen = now;
+        match &self.seen {
+            Some(now) if settled && *now != self.taken => {
+                self.taken.clone_from(now);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What the process is told.

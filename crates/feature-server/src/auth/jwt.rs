@@ -1,24 +1,16 @@
-//! Tokens that somebody else issues (RFC 7519), verified with the keys that they publish (RFC 7517).
-//!
-//! The signatures are checked by the library that TLS is built on, so that there is one provider of cryptography,
-//! and times are judged by the server's clock.
+//! Tokens that somebody else issues (RFC 7519). Their times are judged by the server's clock.
 
-use std::fs;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use feature_core::{Clock, Error, Result, Timestamp};
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
+use feature_core::{Clock, Result, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::jwks::{Key, Published};
 use super::{Principal, Right};
-use crate::settings::{JwksSource, JwtSettings};
+use crate::settings::JwtSettings;
 
 /// Longer than any that is issued; what is longer is not looked at.
 const MAX_BYTES: usize = 16 << 10;
@@ -26,7 +18,7 @@ const MAX_BYTES: usize = 16 << 10;
 /// Verifies tokens.
 pub(super) struct Tokens {
     settings: JwtSettings,
-    keys: Vec<Key>,
+    published: Arc<Published>,
     clock: Arc<dyn Clock>,
 }
 
@@ -35,29 +27,12 @@ pub(super) struct Tokens {
 pub(crate) enum Rejected {
     /// It is no token, or its signature is not by a key of the issuer.
     Invalid,
+    /// It names a key that is not among the issuer's, as far as they are known.
+    UnknownKey,
     /// It is over, or not yet begun.
     Expired,
     /// Its issuer or its audience is another.
     Foreign,
-}
-
-struct Key {
-    id: Option<String>,
-    public: Public,
-}
-
-enum Public {
-    Rsa {
-        n: Vec<u8>,
-        e: Vec<u8>,
-    },
-    /// With the algorithm's name and the algorithm.
-    Bytes(&'static str, &'static dyn VerificationAlgorithm, Vec<u8>),
-}
-
-#[derive(Deserialize)]
-struct KeySet {
-    keys: Vec<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -99,22 +74,25 @@ impl OneOrMore {
 }
 
 impl Tokens {
-    /// Reads the issuer's keys.
+    /// Reads the issuer's keys, if they are in a file.
     ///
     /// # Errors
     /// `InvalidArgument` when they cannot be read, or none can be used.
     pub(super) fn new(settings: JwtSettings, clock: Arc<dyn Clock>) -> Result<Self> {
-        let JwksSource::File(file) = &settings.jwks;
-        let wrong = |why: &dyn std::fmt::Display| {
-            Error::invalid_argument(format!("server.auth.jwt.jwks: {}: {why}", file.display()))
-        };
-        let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
-        let set: KeySet = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
-        let keys: Vec<Key> = set.keys.iter().filter_map(key).collect();
-        if keys.is_empty() {
-            return Err(wrong(&"it has no key for signatures by RSA, P-256, P-384 or Ed25519"));
+        let published = Arc::new(Published::new(&settings.jwks)?);
+        Ok(Self { settings, published, clock })
+    }
+
+    /// The issuer's keys.
+    pub(super) fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    /// Goes on with the keys that another has, if they are from the same place.
+    pub(super) fn inherit(&mut self, other: &Self) {
+        if self.settings.jwks == other.settings.jwks && self.published.may_change() {
+            self.published = Arc::clone(&other.published);
         }
-        Ok(Self { settings, keys, clock })
     }
 
     /// Who shows this token.
@@ -126,9 +104,16 @@ impl Tokens {
         let (header, claims) = signed.split_once('.').ok_or(Rejected::Invalid)?;
         let header: Header = part(header)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejected::Invalid)?;
+        let keys = self.published.keys();
         let fits = |key: &&Key| header.kid.is_none() || key.id.is_none() || key.id == header.kid;
-        let by = |key: &Key| key.public.has_signed(&header.alg, signed.as_bytes(), &signature);
-        if header.crit.is_some() || !self.keys.iter().filter(fits).any(by) {
+        let mut fitting = keys.iter().filter(fits).peekable();
+        if header.crit.is_some() {
+            return Err(Rejected::Invalid);
+        }
+        if fitting.peek().is_none() {
+            return Err(Rejected::UnknownKey);
+        }
+        if !fitting.any(|key| key.has_signed(&header.alg, signed.as_bytes(), &signature)) {
             return Err(Rejected::Invalid);
         }
         self.accept(&part(claims)?)
@@ -170,47 +155,9 @@ fn part<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Rejected> {
     serde_json::from_slice(&json).map_err(|_| Rejected::Invalid)
 }
 
-/// A key of a set that can be used; others are left out, as the standard wants it.
-fn key(jwk: &Map<String, Value>) -> Option<Key> {
-    let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
-    if text("use").is_some_and(|own| own != "sig") {
-        return None;
-    }
-    let point = || Some([vec![4], bytes("x")?, bytes("y")?].concat());
-    let public = match (text("kty")?, text("crv")) {
-        ("RSA", _) => Public::Rsa { n: bytes("n")?, e: bytes("e")? },
-        ("EC", Some("P-256")) => Public::Bytes("ES256", &ECDSA_P256_SHA256_FIXED, point()?),
-        ("EC", Some("P-384")) => Public::Bytes("ES384", &ECDSA_P384_SHA384_FIXED, point()?),
-        ("OKP", Some("Ed25519")) => Public::Bytes("EdDSA", &ED25519, bytes("x")?),
-        _ => return None,
-    };
-    Some(Key { id: text("kid").map(str::to_owned), public })
-}
-
-impl Public {
-    /// Whether this key has made the signature, by an algorithm that is for such keys.
-    fn has_signed(&self, algorithm: &str, message: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Bytes(own, verify, key) => {
-                *own == algorithm && UnparsedPublicKey::new(*verify, key).verify(message, signature).is_ok()
-            }
-            Self::Rsa { n, e } => {
-                let verify = match algorithm {
-                    "RS256" => &RSA_PKCS1_2048_8192_SHA256,
-                    "RS384" => &RSA_PKCS1_2048_8192_SHA384,
-                    "RS512" => &RSA_PKCS1_2048_8192_SHA512,
-                    "PS256" => &RSA_PSS_2048_8192_SHA256,
-                    _ => return false,
-                };
-                RsaPublicKeyComponents { n, e }.verify(verify, message, signature).is_ok()
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::Duration;
 
     use feature_core::ManualClock;
@@ -219,6 +166,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::settings::JwksSource;
 
     struct Issuer {
         ec: EcdsaKeyPair,

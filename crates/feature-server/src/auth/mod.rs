@@ -1,5 +1,7 @@
 //! Who asks, and what they may do.
 
+mod fetch;
+mod jwks;
 mod jwt;
 mod key;
 mod rights;
@@ -16,6 +18,7 @@ pub use rights::{Right, Rights};
 pub(crate) use throttle::Throttle;
 
 use crate::settings::{AuthSettings, Grant};
+pub(crate) use fetch::address as jwks_address;
 use jwt::{Rejected, Tokens};
 use key::Keys;
 
@@ -107,7 +110,7 @@ impl Stranger {
     /// What to tell them.
     pub(crate) fn reason(self) -> &'static str {
         match self.0 {
-            None | Some(Rejected::Invalid) => "the credentials are not accepted",
+            None | Some(Rejected::Invalid | Rejected::UnknownKey) => "the credentials are not accepted",
             Some(Rejected::Expired) => "the token is over or not yet begun: get a new one",
             Some(Rejected::Foreign) => "the token is by another issuer, or for another audience",
         }
@@ -133,6 +136,33 @@ impl Authenticator {
             clients: clients.collect(),
             anonymous: None,
         })
+    }
+
+    /// Goes on with the keys of an issuer that another has.
+    pub(crate) fn inherit(&mut self, other: &Self) {
+        if let (Some(tokens), Some(others)) = (&mut self.tokens, &other.tokens) {
+            tokens.inherit(others);
+        }
+    }
+
+    /// Asks for the keys of the issuer, if they are old.
+    pub(crate) async fn keep_fresh(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.published().keep_fresh().await;
+        }
+    }
+
+    /// Who shows these credentials, where a key that is not known may be new. Others wait for it too.
+    pub(crate) async fn authenticate_anew(
+        &self,
+        credentials: Credentials<'_>,
+    ) -> Result<Arc<Principal>, Stranger> {
+        match (self.authenticate(credentials), &self.tokens) {
+            (Err(Stranger(Some(Rejected::UnknownKey))), Some(tokens)) if tokens.published().renew().await => {
+                self.authenticate(credentials)
+            }
+            (found, _) => found,
+        }
     }
 
     /// Who shows these credentials. A token counts more than a certificate.

@@ -16,6 +16,7 @@ use hyper::{HeaderMap, Version};
 use prost::Message;
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
+use tracing::Instrument;
 
 use super::body::{Allowance, Answer, Held, Metered};
 use super::codec::Raw;
@@ -24,7 +25,7 @@ use super::note::Note;
 use super::status::status_of;
 use crate::auth::Principal;
 use crate::calls::{Call, Cause, Refusal, Reservation, limit_of};
-use crate::http::{self, Context, REQUEST_ID};
+use crate::http::{self, Context, REQUEST_ID, TRACE_PARENT, Trace};
 use crate::live::{Live, State as Server};
 use crate::observe::Route;
 
@@ -199,14 +200,16 @@ where
     let live = server.live();
     let refusing = Refusing::new(&context);
     let received = Arc::<AtomicUsize>::default();
-    let response = match admit(&server, &live, &mut context, kind, &parts, &refusing).await {
+    let span = http::span(&context, route);
+    let admitted = admit(&server, &live, &mut context, kind, &parts, &refusing);
+    let response = match admitted.instrument(span.clone()).await {
         Ok(arrived) => {
             let one_until = (kind != Kind::Stream && !matches!(kind, Kind::Service(_)))
                 .then(|| context.began + live.settings.timeouts.request);
             let allowance = Allowance { message: live.settings.limits.body, one_until };
             let memory = server.memory.reserve();
             let body = Metered::new(body, allowance, memory, refusing.clone(), Arc::clone(&received));
-            answer(arrived, hyper::Request::from_parts(parts, body)).await
+            answer(arrived, hyper::Request::from_parts(parts, body)).instrument(span).await
         }
         Err(refusal) => refusing.status(refusal).into_http(),
     };
@@ -214,6 +217,9 @@ where
     let mut response = in_our_words(response, &refusing);
     let code = response.extensions().get::<Status>().map(Status::code);
     response.headers_mut().insert(REQUEST_ID, context.request_id.clone());
+    if let Some(trace) = context.trace.as_ref().and_then(Trace::handed_on) {
+        response.headers_mut().insert(TRACE_PARENT, trace);
+    }
     let end = matches!(kind, Kind::Service(_)).then(|| stopped(&server));
     let _taken = response.extensions_mut().remove::<Taken>();
     let note = Note { server, live, context, route, refusing, received, took, code, sent: 0 };

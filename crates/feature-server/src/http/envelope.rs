@@ -13,8 +13,10 @@ use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderName, HeaderV
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Version};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::body::{Answer, Held, take_in};
+use super::trace::{self, TRACE_PARENT, Trace};
 use super::{Access, Arriving, Content, Endpoint, Reply, Request, kind_of};
 use crate::auth::{Credentials, Principal, Shown};
 use crate::calls::{Call, Cause, Refusal, Reservation};
@@ -25,13 +27,12 @@ use crate::observe::{Route, Turned};
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What is known of a request beside what it asks.
 pub(crate) struct Context {
     pub(crate) began: Instant,
     pub(crate) request_id: HeaderValue,
-    trace: Option<String>,
+    pub(crate) trace: Option<Trace>,
     pub(crate) path: String,
     method: hyper::Method,
     version: Version,
@@ -46,7 +47,7 @@ impl Context {
         Self {
             began: Instant::now(),
             request_id: own.cloned().unwrap_or_else(new_id),
-            trace: trace_of(&parts.headers),
+            trace: Trace::of(&parts.headers),
             path: parts.uri.path().to_owned(),
             method: parts.method.clone(),
             version: parts.version,
@@ -70,16 +71,6 @@ fn is_plain(id: &[u8]) -> bool {
 fn new_id() -> HeaderValue {
     let id = format!("{:016x}", fastrand::u64(..));
     HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("-"))
-}
-
-/// The trace that the request is a part of, by the standard of the W3C.
-fn trace_of(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(TRACE_PARENT)?.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_hex = |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let is_one = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16);
-    (is_one && trace.bytes().any(|b| b != b'0')).then(|| trace.to_owned())
 }
 
 /// Answers requests for an endpoint whose type is what the path says.
@@ -108,7 +99,8 @@ pub(crate) async fn run<E: Endpoint>(
     let active = context.peer.as_ref().map(|peer| peer.pulse.request());
     let live = server.live();
     let memory = server.memory.reserve();
-    let outcome = answer(&server, &live, &mut context, endpoint, parts, body, memory).await;
+    let span = trace::span(&context, E::ROUTE);
+    let outcome = answer(&server, &live, &mut context, endpoint, parts, body, memory).instrument(span).await;
     let (reply, refusal, taken) = match outcome {
         Ok((reply, taken)) => (reply, None, taken),
         Err(refusal) => (E::refuse(&refusal, &context), Some(refusal), Vec::new()),
@@ -182,7 +174,7 @@ pub(crate) async fn authenticate(
     let certificate = context.peer.as_ref().map(|peer| &*peer.certificate).unwrap_or_default();
     let credentials = Credentials { token: token_of(headers), certificate };
     let shown = credentials.token.is_some();
-    match live.authenticator.authenticate(credentials) {
+    match live.authenticator.authenticate_anew(credentials).await {
         Ok(principal) => Ok(principal),
         Err(stranger) => {
             server.metrics.turned_away(Turned::Unauthenticated);
@@ -239,6 +231,9 @@ fn respond(reply: Reply, context: &Context, held: Held) -> axum::response::Respo
         own.insert(HeaderName::from_static(name), value);
     }
     own.insert(REQUEST_ID, context.request_id.clone());
+    if let Some(trace) = context.trace.as_ref().and_then(Trace::handed_on) {
+        own.insert(TRACE_PARENT, trace);
+    }
     response
 }
 
@@ -284,7 +279,7 @@ impl Context {
         tracing::warn!(
             target: "feature_server::request",
             request_id = self.request_id(),
-            trace_id = self.trace.as_deref(),
+            trace_id = self.trace.as_ref().map(Trace::id),
             route = outcome.route.name(),
             method = self.method.as_str(),
             path = &*crate::calls::shown(&self.path),

@@ -13,6 +13,7 @@ mod problem;
 mod read;
 mod registry;
 mod scan;
+mod trace;
 mod write;
 
 use std::borrow::Cow;
@@ -29,6 +30,7 @@ pub(crate) use body::Content;
 pub(crate) use envelope::{Context, Outcome, REQUEST_ID, authenticate, endpoint, timeout_of, token_of};
 pub(crate) use media::json_body;
 pub(crate) use problem::{headers as refusal_headers, kind_of, status_of};
+pub(crate) use trace::{TRACE_PARENT, Trace, span};
 
 use crate::auth::{Right, Shown};
 use crate::calls::{Call, Cause, Refusal};

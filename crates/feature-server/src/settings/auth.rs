@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use store_unified::{Field, Pattern};
 
-use crate::auth::{KeyHash, Right, Rights};
+use crate::auth::{KeyHash, Right, Rights, jwks_address};
 
 /// What a principal may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,15 @@ pub struct JwtSettings {
 pub enum JwksSource {
     /// A file, which is read again when the settings are.
     File(PathBuf),
+    /// A document at an address, which may change.
+    Url {
+        /// Where it is.
+        url: String,
+        /// How old it may be before it is fetched again. Default 5 min.
+        refresh: Duration,
+        /// Who signs for the server there, PEM; `None` is those who sign for this machine.
+        authorities: Option<PathBuf>,
+    },
 }
 
 pub(super) fn read(field: &Field<'_>) -> Option<AuthSettings> {
@@ -162,12 +171,31 @@ fn right(field: &Field<'_>) -> Option<Right> {
     right
 }
 
+fn jwks(field: &Field<'_>, refresh: Duration, authorities: Option<PathBuf>) -> Option<JwksSource> {
+    let text = field.name()?;
+    if !text.contains("://") {
+        return Some(JwksSource::File(text.into()));
+    }
+    match jwks_address(text) {
+        Ok(_) => Some(JwksSource::Url { url: text.to_owned(), refresh, authorities }),
+        Err(why) => {
+            field.fail(why);
+            None
+        }
+    }
+}
+
 fn jwt(field: &Field<'_>) -> Option<JwtSettings> {
     let mut section = field.section()?;
     let text = |field: Field<'_>| field.name().map(str::to_owned);
     let issuer = section.need("issuer").and_then(text);
     let audience = section.need("audience").and_then(text);
-    let jwks = section.need("jwks").and_then(text);
+    let stated = section.need("jwks");
+    let mut refresh = Duration::from_secs(300);
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(86_400);
+    section.set("jwks_refresh", &mut refresh, |field| field.duration_within(bounds));
+    let authorities = section.take("jwks_authorities").and_then(text).map(PathBuf::from);
+    let jwks = stated.and_then(|field| jwks(&field, refresh, authorities));
     let (mut tenants_claim, mut rights_claim) = ("fstore_tenants".to_owned(), "fstore_rights".to_owned());
     section.set("tenants_claim", &mut tenants_claim, text);
     section.set("rights_claim", &mut rights_claim, text);
@@ -178,7 +206,7 @@ fn jwt(field: &Field<'_>) -> Option<JwtSettings> {
     Some(JwtSettings {
         issuer: issuer?,
         audience: audience?,
-        jwks: JwksSource::File(jwks?.into()),
+        jwks: jwks?,
         tenants_claim,
         rights_claim,
         leeway,

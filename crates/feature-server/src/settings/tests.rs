@@ -25,7 +25,7 @@ fn everything_can_be_said() {
   auth:
     keys: [{{ name: k, sha256: {HASH}, tenants: [acme, 'eu-*'], rights: [read, admin] }}]
     clients: [{{ subject: s, tenants: ['*'], rights: [write] }}]
-    jwt: {{ issuer: i, audience: a, jwks: keys.json, leeway: 1s }}
+    jwt: {{ issuer: i, audience: a, jwks: keys.json, jwks_refresh: 1m, jwks_authorities: ca.pem, leeway: 1s }}
   limits: {{ body: 1MiB, rows: 2, cells: 3, response: 4, in_flight: 5, ingests: 8, connections: 6, memory: 7KB }}
   timeouts: {{ header: 1s, idle: 2s, write: 3s, request: 4s, drain: 0s, slow: 5s }}
   feast: {{ tenant: t, project: p, push_sources: {{ a: b }}, join_keys: {{ id: int64 }} }}"

@@ -87,24 +87,29 @@ pub(crate) fn methods() -> Vec<(&'static str, super::grpc::Raw, &'static str)> {
 }
 
 /// Signs claims with a key of its own; gives the token, and keeps the key set in a file.
-pub(crate) struct Issuer(Ed25519KeyPair, pub(crate) tempfile::NamedTempFile);
+pub(crate) struct Issuer(Ed25519KeyPair, pub(crate) tempfile::NamedTempFile, String);
 
 impl Issuer {
     pub(crate) fn new() -> Self {
+        Self::named("1")
+    }
+
+    /// Whose key has this name.
+    pub(crate) fn named(name: &str) -> Self {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x }] });
+        let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": name, "x": x }] });
         std::fs::write(file.path(), keys.to_string()).unwrap();
-        Self(key, file)
+        Self(key, file, name.to_owned())
     }
 
     pub(crate) fn token(&self, audience: &str, expires: i64, rights: &str) -> String {
         let encode = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let claims = json!({ "iss": "https://issuer", "aud": audience, "sub": "model", "exp": expires,
                              "fstore_tenants": ["acme"], "fstore_rights": [rights] });
-        let signed = format!("{}.{}", encode(json!({ "alg": "EdDSA", "kid": "1" })), encode(claims));
+        let signed = format!("{}.{}", encode(json!({ "alg": "EdDSA", "kid": self.2 })), encode(claims));
         let signature = self.0.sign(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }

@@ -10,11 +10,20 @@ use feature_core::{
 };
 use twox_hash::XxHash3_64;
 
-/// A property of any bytes; a panic is an exception to it.
-pub type Body = fn(&[u8]);
+pub use feature_server::fuzz::Body;
+
+/// The bodies of this file by the names of their fuzz targets; those of the server are its own.
+const OWN: [(&str, Body); 3] = [("codec", codec), ("keys", keys), ("urls", urls)];
 
 /// Every body by the name of its fuzz target.
-pub const BODIES: [(&str, Body); 3] = [("codec", codec), ("keys", keys), ("urls", urls)];
+pub fn bodies() -> impl Iterator<Item = (&'static str, Body)> {
+    OWN.into_iter().chain(feature_server::fuzz::BODIES)
+}
+
+/// The body of a fuzz target.
+pub fn body(target: &str) -> Option<Body> {
+    bodies().find(|(name, _)| *name == target).map(|(_, body)| body)
+}
 
 /// Any bytes are a record or an error. A record encodes to an equal one, and its rows, whole and in part,
 /// say what it says. Tries the bytes as they are, and once more with shape and checksum put right, since

@@ -4,6 +4,9 @@ mod admin;
 mod auth;
 mod calls;
 mod feast;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod http;
 mod listen;

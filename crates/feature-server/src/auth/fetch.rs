@@ -93,7 +93,7 @@ where
     let said = |error: hyper::Error| error.to_string();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
-    let host = address.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    let host = address.authority().map(hyper::http::uri::Authority::as_str).unwrap_or_default();
     let path = address.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::get(path).header(HOST, host).header(ACCEPT, "application/json");
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
@@ -103,7 +103,7 @@ where
             return Err(format!("the answer is {}", answer.status()));
         }
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-        body.map(|body| body.to_bytes()).map_err(|error| error.to_string())
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| error.to_string())
     };
     // The connection ends with what was asked over it, which says how it went.
     futures::future::join(answer, connection).await.0

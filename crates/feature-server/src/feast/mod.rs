@@ -2,6 +2,8 @@
 
 mod encode;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod read;
 mod write;
 

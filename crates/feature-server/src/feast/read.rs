@@ -92,7 +92,7 @@ pub(crate) struct Found {
     pub(crate) view_metadata: Option<Vec<String>>,
 }
 
-struct BodySeed<'b>(&'b Bounds);
+pub(super) struct BodySeed<'b>(pub(super) &'b Bounds);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
     type Value = Asked;

@@ -83,14 +83,14 @@ impl Endpoint for WriteToOnlineStore {
 }
 
 #[derive(Default)]
-struct Body {
+pub(super) struct Body {
     view: Option<String>,
     push_source: Option<String>,
     to: Option<String>,
-    df: Vec<(String, Vec<Value>)>,
+    pub(super) df: Vec<(String, Vec<Value>)>,
 }
 
-struct BodySeed<'b>(&'b Bounds);
+pub(super) struct BodySeed<'b>(pub(super) &'b Bounds);
 
 impl<'de> DeserializeSeed<'de> for BodySeed<'_> {
     type Value = Body;
@@ -144,7 +144,7 @@ async fn write(call: &mut Call, view: &str, df: Vec<(String, Vec<Value>)>) -> Re
     }
 }
 
-fn rows(view: &FeatureView, df: &[(String, Vec<Value>)]) -> Result<Vec<FeatureWrite>, Refusal> {
+pub(super) fn rows(view: &FeatureView, df: &[(String, Vec<Value>)]) -> Result<Vec<FeatureWrite>, Refusal> {
     let column = |name: &str| df.iter().find(|(own, _)| own == name).map(|(_, values)| values);
     let needed =
         || view.entities.iter().chain(view.features.keys()).map(String::as_str).chain([EVENT_TIMESTAMP]);

@@ -55,7 +55,7 @@ impl Method for GetOnlineFeatures {
     }
 }
 
-fn entities(columns: BTreeMap<String, values::RepeatedValue>) -> Vec<(String, Vec<Json>)> {
+pub(super) fn entities(columns: BTreeMap<String, values::RepeatedValue>) -> Vec<(String, Vec<Json>)> {
     let column = |(name, column): (String, values::RepeatedValue)| {
         (name, column.val.into_iter().map(|value| entity(value.val)).collect())
     };

@@ -7,6 +7,8 @@ mod codec;
 mod describe;
 mod entities;
 mod feast;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod measure;
 mod note;
 mod proto;

@@ -3,8 +3,8 @@
 pub(crate) mod arrow;
 mod body;
 mod envelope;
-#[cfg(test)]
-mod fuzz;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod ingest;
 pub(crate) mod json;
 mod media;

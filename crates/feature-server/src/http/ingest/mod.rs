@@ -25,6 +25,12 @@ use lines::Lines;
 use messages::Checked;
 use options::Options;
 
+/// A stream of Arrow as far as its messages are right.
+#[cfg(feature = "fuzz")]
+pub(super) fn checked<R: std::io::Read>(stream: R, memory: crate::calls::Reservation) -> impl std::io::Read {
+    Checked::new(stream, memory)
+}
+
 /// How often the answer says how far the load is.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// What a load has in memory, about: rows that are read, that wait, and that are written.

@@ -1,0 +1,8 @@
+#![no_main]
+//! Looks for exceptions to the body `server_json`.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Some(body) = fstore_tests::fuzz::body("server_json") {
+        body(data);
+    }
+});

@@ -107,6 +107,12 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Give unused space of an embedded store's file back.
     Compact,
+    /// Keep features fresh from the streams of a settings file, until it is told to stop.
+    Follow {
+        /// The streams, by their names in the settings file; by default all.
+        #[arg(value_name = "STREAM")]
+        names: Vec<String>,
+    },
     /// Serve features over HTTP, until it is told to stop.
     Serve(ServeArgs),
     /// Make keys for clients of the server.

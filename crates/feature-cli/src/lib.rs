@@ -10,6 +10,7 @@ mod ingest_progress;
 mod output;
 mod progress;
 mod settings;
+mod streams;
 
 use std::ffi::OsString;
 

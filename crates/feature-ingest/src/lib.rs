@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod error;
+pub mod follow;
 mod format;
 mod guess;
 mod input;

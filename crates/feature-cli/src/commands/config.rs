@@ -10,6 +10,7 @@ use crate::cli::{ConfigCommand, Place, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings;
+use crate::streams::{self, Stream};
 
 pub(super) fn run(command: ConfigCommand, target: &Target, output: &mut Output) -> Result<Exit> {
     let given = match target {
@@ -21,12 +22,17 @@ pub(super) fn run(command: ConfigCommand, target: &Target, output: &mut Output) 
         None => Err(Failure::Usage("which settings file? Say --config FILE".to_owned())),
     };
     match command {
-        ConfigCommand::Check { file } => check(&needed(file.as_deref().or(given))?, output),
+        ConfigCommand::Check { file } => {
+            let file = file.as_deref().or(given);
+            let settings = needed(file)?;
+            let streams = file.map(streams::load).transpose()?.unwrap_or_default();
+            check(&settings, &streams, output)
+        }
         ConfigCommand::Route(place) => route(&needed(given)?, &place, output),
     }
 }
 
-fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
+fn check(settings: &Settings, streams: &[Stream], output: &mut Output) -> Result<Exit> {
     let mut rows = output.rows(&["kind", "name", "says"]);
     for store in &settings.stores {
         let policies = [
@@ -61,6 +67,10 @@ fn check(settings: &Settings, output: &mut Output) -> Result<Exit> {
     for service in registry.into_iter().flat_map(Registry::services) {
         let features: Vec<_> = service.features.iter().map(ToString::to_string).collect();
         rows.push(vec![json!("feature service"), json!(service.name), json!(features.join(", "))])?;
+    }
+    for Stream { name, source, .. } in streams {
+        let says = format!("{} of Redis, as group {}", source.stream, source.group);
+        rows.push(vec![json!("stream"), json!(name), json!(says)])?;
     }
     rows.finish()?;
     Ok(Exit::Done)

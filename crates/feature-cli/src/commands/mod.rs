@@ -6,6 +6,7 @@ mod apply;
 mod config;
 mod diff;
 mod export;
+mod follow;
 mod forget;
 mod get;
 mod import;
@@ -57,6 +58,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
             Target::Store(url) => admin::compact(url, &mut output).await,
             Target::Settings(_) => Err(Failure::Usage("say which store to compact: --store URL".to_owned())),
         },
+        Command::Follow { names } => follow::run(&target, &names, &mut output).await,
         Command::Serve(args) if args.check => alive::check(&target, &args),
         Command::Serve(args) => serve::run(&target, &args).await,
         Command::Key(KeyCommand::New) => serve::new_key(&mut output),

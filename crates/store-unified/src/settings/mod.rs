@@ -119,7 +119,7 @@ impl Settings {
 
 /// Sections of the file that are about what is built on the store. Whoever builds it reads them, see
 /// [`SettingsReader::read_with`]; to everyone else they are no mistake.
-const OF_OTHERS: [&str; 1] = ["server"];
+const OF_OTHERS: [&str; 2] = ["server", "streams"];
 
 /// Reads settings. Environment and URLs are given to it, since this crate knows no backend and a test no
 /// environment.

@@ -217,6 +217,16 @@ impl<'a> Field<'a> {
         items.iter().enumerate().map(item).collect()
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
+    /// Whether it is a map.
+    pub fn is_map(&self) -> bool {
+        matches!(self.node.value, Value::Map(_))
+    }
+
     /// Its text, if it is one; anything else is not a mistake.
     pub fn text_if_any(&self) -> Option<&'a str> {
         match &self.node.value {

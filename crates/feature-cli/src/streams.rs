@@ -1,0 +1,183 @@
+//! `streams` of a settings file: what is followed, and what its messages become.
+
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use feature_core::{Secret, Ttl, WriteMode};
+use feature_ingest::TimeUnit;
+use feature_ingest::follow::{
+    Envelope, FieldPath, FollowOptions, Part, RedisStream, RedisStreamSettings, StreamFeatures,
+    StreamMapping, StreamTime,
+};
+use feature_store::unified::{Field, Section, SettingsFormat, SettingsReader};
+
+use crate::exit::{Failure, Result, say};
+
+/// A stream as the file describes it.
+pub(crate) struct Stream {
+    pub(crate) name: String,
+    pub(crate) source: RedisStreamSettings,
+    pub(crate) mapping: StreamMapping,
+    pub(crate) options: FollowOptions,
+}
+
+/// The streams of a settings file. Every mistake in them is shown, on a line of its own.
+pub(crate) fn load(file: &Path) -> Result<Vec<Stream>> {
+    let text = fs::read_to_string(file)
+        .map_err(|e| Failure::Usage(format!("cannot read the settings file {}: {e}", file.display())))?;
+    let reader = SettingsReader::new(SettingsFormat::of(file));
+    let read = reader.read_with(&text, |root| match root.take("streams") {
+        None => Some(Vec::new()),
+        Some(field) => {
+            let entries = field.entries()?;
+            let streams: Vec<_> = entries.iter().map(|(name, field)| stream(name, field)).collect();
+            streams.into_iter().collect()
+        }
+    });
+    read.map(|(_, streams)| streams).map_err(|problems| {
+        for problem in problems.iter() {
+            say(format_args!("{}:{}: {problem}", file.display(), problem.line));
+        }
+        Failure::Usage(format!("there are mistakes in the settings file {}", file.display()))
+    })
+}
+
+fn stream(name: &str, field: &Field<'_>) -> Option<Stream> {
+    let mut section = field.section()?;
+    let source = source(name, &mut section);
+    let mapping = mapping(&mut section);
+    let mut options = FollowOptions::default();
+    section.set("batch_size", &mut options.batch_size, |field| field.count(1..=100_000));
+    section.set("linger", &mut options.linger, |field| {
+        field.duration_within(Duration::ZERO..=Duration::from_secs(10))
+    });
+    section.finish();
+    Some(Stream { name: name.to_owned(), source: source?, mapping: mapping?, options })
+}
+
+fn source(name: &str, section: &mut Section<'_>) -> Option<RedisStreamSettings> {
+    let text = |section: &mut Section<'_>, key, default: String| {
+        let mut value = default;
+        section.set(key, &mut value, |field| field.name().map(str::to_owned));
+        value
+    };
+    let url = section.need("redis");
+    let stream = text(section, "stream", name.to_owned());
+    let mut settings = RedisStreamSettings {
+        url: Secret::from(""),
+        group: text(section, "group", "fstore".to_owned()),
+        // Unlike a host and a process number it is no other's, in whatever container.
+        consumer: text(section, "consumer", format!("fstore-{:016x}", fastrand::u64(..))),
+        payload: section.take("payload").and_then(|field| field.name().map(str::to_owned)),
+        dead_letters: text(section, "dead_letters", format!("{stream}.dead")),
+        stream,
+        from_end: false,
+        claim_after: Duration::from_secs(30),
+    };
+    section
+        .set("from", &mut settings.from_end, |field| one_of(&field, &[("beginning", false), ("end", true)]));
+    section.set("claim_after", &mut settings.claim_after, |field| {
+        field.duration_within(Duration::from_secs(1)..=Duration::MAX)
+    });
+    let url = url?;
+    settings.url = Secret::from(url.name()?);
+    if let Err(error) = RedisStream::new(settings.clone()) {
+        url.fail(error.message());
+        return None;
+    }
+    Some(settings)
+}
+
+fn mapping(section: &mut Section<'_>) -> Option<StreamMapping> {
+    let mut envelope = Envelope::default();
+    section.set("envelope", &mut envelope, |field| parsed(&field, field.name()?));
+    let tenant =
+        section.need("tenant").and_then(|field| part(&field, |field| field.name().map(str::to_owned)));
+    let view = section.need("view").and_then(|field| part(&field, |field| field.name().map(str::to_owned)));
+    let entity = section.need("entity").and_then(|field| fields(&field));
+    let event_time = section.take("event_time").map(|field| time(&field));
+    let features = match section.take("features") {
+        Some(field) => fields(&field).map(StreamFeatures::Named),
+        None => Some(StreamFeatures::Others),
+    };
+    let ttl = section.take("ttl").map(|field| {
+        part(&field, |field| match field.text_if_any() {
+            Some("never") => Some(Ttl::Never),
+            _ => field.seconds_or_duration().map(Ttl::After),
+        })
+    });
+    let mut mode = Part::Constant(WriteMode::Merge);
+    section.set("mode", &mut mode, |field| {
+        part(&field, |field| one_of(field, &[("merge", WriteMode::Merge), ("replace", WriteMode::Replace)]))
+    });
+    Some(StreamMapping {
+        envelope,
+        tenant: tenant?,
+        view: view?,
+        entity: entity?,
+        // What is stated and wrong must not be taken for what is not stated.
+        event_time: event_time.map_or(Some(None), |time| time.map(Some))?,
+        features: features?,
+        ttl: ttl.map_or(Some(None), |ttl| ttl.map(Some))?,
+        mode,
+    })
+}
+
+/// A constant, or `{ field: name }`.
+fn part<T>(field: &Field<'_>, constant: impl Fn(&Field<'_>) -> Option<T>) -> Option<Part<T>> {
+    if field.is_text() || !field.is_map() {
+        return constant(field).map(Part::Constant);
+    }
+    let mut section = field.section()?;
+    let path = section.need("field");
+    section.finish();
+    path.and_then(|field| parsed(&field, field.name()?)).map(Part::Field)
+}
+
+/// Names with the fields that they are in: a list of those that are named as their fields are, or a map.
+fn fields(field: &Field<'_>) -> Option<Vec<(String, FieldPath)>> {
+    let pairs: Vec<Option<(String, FieldPath)>> = match field.is_list() {
+        true => field.items().iter().map(|item| named(item.name()?, item)).collect(),
+        false => field.entries()?.iter().map(|(name, field)| named(name, field)).collect(),
+    };
+    if pairs.is_empty() {
+        field.fail("it names no field");
+        return None;
+    }
+    pairs.into_iter().collect()
+}
+
+fn named(name: &str, field: &Field<'_>) -> Option<(String, FieldPath)> {
+    Some((name.to_owned(), parsed(field, field.name()?)?))
+}
+
+fn time(field: &Field<'_>) -> Option<StreamTime> {
+    if field.is_text() {
+        return Some(StreamTime { field: parsed(field, field.name()?)?, unit: None });
+    }
+    let mut section = field.section()?;
+    let path = section.need("field").and_then(|field| parsed(&field, field.name()?));
+    let unit = section.take("unit").map(|field| {
+        let name = field.name()?;
+        parsed::<TimeUnit>(&field, name)
+    });
+    section.finish();
+    Some(StreamTime { field: path?, unit: unit.map_or(Some(None), |unit| unit.map(Some))? })
+}
+
+/// A text that says something of feature-ingest.
+fn parsed<T: FromStr<Err = feature_ingest::IngestError>>(field: &Field<'_>, text: &str) -> Option<T> {
+    text.parse().map_err(|error: feature_ingest::IngestError| field.fail(error.to_string())).ok()
+}
+
+fn one_of<T: Copy>(field: &Field<'_>, known: &[(&str, T)]) -> Option<T> {
+    let name = field.name()?;
+    let found = known.iter().find(|(own, _)| *own == name).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        field.unknown("such word here", name, &names);
+    }
+    found
+}

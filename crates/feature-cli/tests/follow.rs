@@ -1,0 +1,152 @@
+//! `fstore follow` as processes that are killed: the store has what the messages come to, and a follower that is
+//! told to stop leaves nothing behind.
+#![expect(clippy::unwrap_used, reason = "the helpers of these tests may panic as the tests do")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use common::Shell;
+use serde_json::{Value, json};
+use store_testkit::servers::{RedisOptions, RespClient, Server};
+use store_testkit::{ServerTests, TestFailure};
+
+fn main() -> ExitCode {
+    ServerTests::new("redis", "redis-server")
+        .test("killed_followers_lose_nothing", killed)
+        .test("mistakes_in_streams_are_shown_with_their_lines", mistakes)
+        .run()
+}
+
+fn settings(server: &Server) -> String {
+    format!(
+        "stores: {{ main: '{url}/1' }}
+streams:
+  orders:
+    redis: {url}/0
+    payload: data
+    claim_after: 1s
+    tenant: acme
+    view: {{ field: kind }}
+    entity: {{ customer_id: id }}
+    event_time: {{ field: at, unit: us }}
+    batch_size: 50
+",
+        url = server.url()
+    )
+}
+
+fn follower(shell: &Shell) -> Child {
+    let mut command = shell.command("follow --config settings.yaml --format json");
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+async fn killed() -> Result<(), TestFailure> {
+    let server = Server::start_redis(&RedisOptions::default()).await?;
+    let shell = Shell::new();
+    shell.file("settings.yaml", settings(&server));
+    let mut client = RespClient::connect(server.url()).await?;
+    let mut times: Vec<i64> = (0..4_000).collect();
+    fastrand::shuffle(&mut times);
+    let mut newest: BTreeMap<(i64, &str), i64> = BTreeMap::new();
+    let mut followers = [follower(&shell), follower(&shell)];
+    for (number, time) in times.into_iter().enumerate() {
+        let (id, feature) = (fastrand::i64(0..50), ["x", "y"][fastrand::usize(..2)]);
+        let at = 1_700_000_000_000_000 + time;
+        let message = json!({"kind": "customers", "id": id, "at": at, feature: time}).to_string();
+        client.command(&["XADD", "orders", "*", "data", &message]).await?;
+        let known = newest.entry((id, feature)).or_insert(time);
+        *known = time.max(*known);
+        if number % 400 == 399 {
+            let victim = &mut followers[fastrand::usize(..2)];
+            victim.kill()?;
+            victim.wait()?;
+            *victim = follower(&shell);
+        }
+    }
+    client.command(&["XADD", "orders", "*", "data", "{"]).await?;
+    let mut settled = false;
+    for _ in 0..600 {
+        let pending = server.command(&["XPENDING", "orders", "fstore"]).await?;
+        let groups = server.command(&["XINFO", "GROUPS", "orders"]).await?;
+        let fields = groups.items()[0].items();
+        let lag = fields.iter().skip_while(|field| field.text() != "lag").nth(1).map(ToString::to_string);
+        settled = pending.items()[0].to_string() == "0" && lag.as_deref() == Some("0");
+        if settled {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    if !settled {
+        return Err("the stream was not followed to its end within a minute".into());
+    }
+    let mut dead = 0;
+    for follower in followers {
+        Command::new("kill").args(["-TERM", &follower.id().to_string()]).status()?;
+        let ended = follower.wait_with_output()?;
+        let report: Value = serde_json::from_slice(&ended.stdout).map_err(|e| e.to_string())?;
+        dead += report[0]["dead"].as_u64().unwrap();
+        let expected = if report[0]["dead"] == 0 { Some(0) } else { Some(3) };
+        if ended.status.code() != expected {
+            return Err(format!("a follower ended with {:?}: {report}", ended.status).into());
+        }
+    }
+    let letters = server.command(&["XLEN", "orders.dead"]).await?.to_string();
+    let found: BTreeMap<(i64, String), i64> = shell
+        .objects("scan --config settings.yaml --tenant acme --view customers")
+        .into_iter()
+        .flat_map(|row| {
+            let id: i64 = row["entity"]["customer_id"].as_str().unwrap().parse().unwrap();
+            let features = row["features"].as_object().unwrap().clone();
+            features.into_iter().map(move |(name, value)| ((id, name), value.as_i64().unwrap()))
+        })
+        .collect();
+    let expected: BTreeMap<_, _> =
+        newest.into_iter().map(|((id, name), time)| ((id, name.to_owned()), time)).collect();
+    if found != expected || (letters.as_str(), dead) != ("1", 1) {
+        return Err(format!("{letters} dead letters, {dead} said; {found:?} instead of {expected:?}").into());
+    }
+    Ok(())
+}
+
+async fn mistakes() -> Result<(), TestFailure> {
+    let shell = Shell::new();
+    shell.file(
+        "settings.yaml",
+        "stores: { main: 'embedded:x.redb' }
+streams:
+  orders:
+    redis: http://:s3cret@localhost
+    tenent: acme
+    view: { feld: x }
+    entity: []
+    event_time: { field: at, unit: min }
+    mode: add
+",
+    );
+    let said = shell.run("config check settings.yaml");
+    for line in [
+        "4: streams.orders.redis: the stream's URL is not one of a Redis server",
+        "streams.orders.tenant: it is missing",
+        "5: streams.orders.tenent: unknown key; did you mean `tenant`?",
+        "6: streams.orders.view.feld: unknown key; did you mean `field`?",
+        "7: streams.orders.entity: it names no field",
+        "8: streams.orders.event_time.unit: `min` is not a unit of time",
+        "9: streams.orders.mode: there is no such word here `add`; known are merge, replace",
+    ] {
+        if !said.err.contains(line) {
+            return Err(format!("{line} is not in\n{}", said.err).into());
+        }
+    }
+    if said.code != 2 || said.err.contains("s3cret") {
+        return Err(said.err.into());
+    }
+    shell.file("settings.yaml", "stores: { main: 'embedded:x.redb' }\n");
+    let none = shell.run("follow --config settings.yaml");
+    match none.code == 2 && none.err.contains("has no `streams`") {
+        true => Ok(()),
+        false => Err(none.err.into()),
+    }
+}

@@ -1,0 +1,20 @@
+//! Follows streams of events into a store, so that nothing is lost and a repetition changes nothing.
+//!
+//! A message is acknowledged to the stream only after the store has taken what it says. Whatever is interrupted in
+//! between is delivered again, and since writes merge by event time, to write it again changes nothing.
+
+mod envelope;
+mod feed;
+mod mapping;
+#[cfg(feature = "redis-streams")]
+mod redis;
+mod run;
+mod tally;
+
+pub use envelope::Envelope;
+pub use feed::{Dead, Feed, Message};
+pub use mapping::{FieldPath, Part, StreamFeatures, StreamMapping, StreamTime};
+#[cfg(feature = "redis-streams")]
+pub use redis::{RedisStream, RedisStreamSettings};
+pub use run::{Follow, FollowOptions};
+pub use tally::{FollowProgress, FollowTally};

@@ -3,14 +3,17 @@
 use std::fs;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::{Secret, Ttl, WriteMode};
 use feature_ingest::TimeUnit;
 use feature_ingest::follow::{
-    Envelope, FieldPath, FollowOptions, Part, RedisStream, RedisStreamSettings, StreamFeatures,
+    Envelope, Feed, FieldPath, FollowOptions, Part, RedisStream, RedisStreamSettings, StreamFeatures,
     StreamMapping, StreamTime,
 };
+#[cfg(feature = "kafka")]
+use feature_ingest::follow::{KafkaTopic, KafkaTopicSettings};
 use feature_store::unified::{Field, Section, SettingsFormat, SettingsReader};
 
 use crate::exit::{Failure, Result, say};
@@ -18,9 +21,36 @@ use crate::exit::{Failure, Result, say};
 /// A stream as the file describes it.
 pub(crate) struct Stream {
     pub(crate) name: String,
-    pub(crate) source: RedisStreamSettings,
+    pub(crate) source: Source,
     pub(crate) mapping: StreamMapping,
     pub(crate) options: FollowOptions,
+}
+
+/// Where messages come from.
+pub(crate) enum Source {
+    Redis(RedisStreamSettings),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaTopicSettings),
+}
+
+impl Source {
+    /// The stream, ready to be followed.
+    pub(crate) fn open(self) -> feature_core::Result<Arc<dyn Feed>> {
+        Ok(match self {
+            Self::Redis(settings) => Arc::new(RedisStream::new(settings)?),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(settings) => Arc::new(KafkaTopic::new(settings)?),
+        })
+    }
+
+    /// The stream in words.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Redis(settings) => format!("{} of Redis, as group {}", settings.stream, settings.group),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(settings) => format!("{} of Kafka, as group {}", settings.topic, settings.group),
+        }
+    }
 }
 
 /// The streams of a settings file. Every mistake in them is shown, on a line of its own.
@@ -57,12 +87,51 @@ fn stream(name: &str, field: &Field<'_>) -> Option<Stream> {
     Some(Stream { name: name.to_owned(), source: source?, mapping: mapping?, options })
 }
 
-fn source(name: &str, section: &mut Section<'_>) -> Option<RedisStreamSettings> {
-    let text = |section: &mut Section<'_>, key, default: String| {
-        let mut value = default;
-        section.set(key, &mut value, |field| field.name().map(str::to_owned));
-        value
+fn source(name: &str, section: &mut Section<'_>) -> Option<Source> {
+    match section.take("kafka") {
+        Some(brokers) => kafka(name, &brokers, section),
+        None => redis(name, section).map(Source::Redis),
+    }
+}
+
+/// A text with a default.
+fn text(section: &mut Section<'_>, key: &'static str, default: String) -> String {
+    let mut value = default;
+    section.set(key, &mut value, |field| field.name().map(str::to_owned));
+    value
+}
+
+/// Whether a group that is made begins at the end.
+fn from_end(section: &mut Section<'_>) -> bool {
+    let mut from_end = false;
+    section.set("from", &mut from_end, |field| one_of(&field, &[("beginning", false), ("end", true)]));
+    from_end
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: &str, brokers: &Field<'_>, _: &mut Section<'_>) -> Option<Source> {
+    brokers.fail("this program was built without Kafka: build it with the feature `kafka`");
+    None
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(name: &str, brokers: &Field<'_>, section: &mut Section<'_>) -> Option<Source> {
+    let topic = text(section, "topic", name.to_owned());
+    let properties = section.take("properties").and_then(|field| field.entries()).unwrap_or_default();
+    let property =
+        |(name, field): &(&str, Field<'_>)| Some(((*name).to_owned(), Secret::from(field.text()?)));
+    let settings = KafkaTopicSettings {
+        brokers: brokers.name()?.to_owned(),
+        group: text(section, "group", "fstore".to_owned()),
+        dead_letters: text(section, "dead_letters", format!("{topic}.dead")),
+        topic,
+        from_end: from_end(section),
+        properties: properties.iter().map(property).collect::<Option<_>>()?,
     };
+    Some(Source::Kafka(settings))
+}
+
+fn redis(name: &str, section: &mut Section<'_>) -> Option<RedisStreamSettings> {
     let url = section.need("redis");
     let stream = text(section, "stream", name.to_owned());
     let mut settings = RedisStreamSettings {
@@ -73,11 +142,9 @@ fn source(name: &str, section: &mut Section<'_>) -> Option<RedisStreamSettings> 
         payload: section.take("payload").and_then(|field| field.name().map(str::to_owned)),
         dead_letters: text(section, "dead_letters", format!("{stream}.dead")),
         stream,
-        from_end: false,
+        from_end: from_end(section),
         claim_after: Duration::from_secs(30),
     };
-    section
-        .set("from", &mut settings.from_end, |field| one_of(&field, &[("beginning", false), ("end", true)]));
     section.set("claim_after", &mut settings.claim_after, |field| {
         field.duration_within(Duration::from_secs(1)..=Duration::MAX)
     });

@@ -1,25 +1,25 @@
 //! Following a stream of Redis: what the store has at the end is the merge of all messages, whatever happened to the
 //! followers, the stream and the store meanwhile; and what cannot be taken is kept, each message once.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod following;
+
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::{
-    EntityKey, Error, ErrorKind, Features, OnlineStore, OnlineStoreBackend, Record, Scope, SystemClock,
-    Timestamp, WriteMode, merge,
+    EntityKey, Error, ErrorKind, OnlineStore, OnlineStoreBackend, SystemClock, Timestamp, WriteMode,
 };
-use feature_ingest::TimeUnit;
 use feature_ingest::follow::{
-    Envelope, Feed, Follow, FollowOptions, FollowTally, Part, RedisStream, RedisStreamSettings,
-    StreamFeatures, StreamMapping, StreamTime,
+    Envelope, Feed, Follow, FollowOptions, FollowTally, Part, RedisStream, RedisStreamSettings, StreamMapping,
 };
-use futures::StreamExt;
 use serde_json::json;
 use store_testkit::servers::{RedisOptions, Reply, RespClient, Server};
 use store_testkit::{Fault, FaultyBackend, MapStore, Operation, ServerTests, TestFailure};
 use tokio::task::JoinHandle;
+
+use following::{contents, is_poison, mapping, message, messages};
 
 type Outcome = Result<(), TestFailure>;
 
@@ -59,24 +59,6 @@ fn settings(server: &Server, consumer: &str) -> RedisStreamSettings {
     }
 }
 
-fn mapping() -> StreamMapping {
-    let field = |name: &str| name.parse().map_err(|_| "a field".to_owned());
-    let [tenant, id, at, mode] = ["shop", "who.id", "at", "mode"].map(|name| field(name).ok());
-    let (Some(tenant), Some(id), Some(at), Some(mode)) = (tenant, id, at, mode) else {
-        unreachable!("these are names of fields")
-    };
-    StreamMapping {
-        envelope: Envelope::Json,
-        tenant: Part::Field(tenant),
-        view: Part::Constant("customers".to_owned()),
-        entity: vec![("id".to_owned(), id)],
-        event_time: Some(StreamTime { field: at, unit: Some(TimeUnit::Microsecond) }),
-        features: StreamFeatures::Others,
-        ttl: None,
-        mode: Part::Field(mode),
-    }
-}
-
 /// A follower on its way; to abort it is to kill it: it settles nothing any more.
 fn follower(
     server: &Server,
@@ -88,27 +70,6 @@ fn follower(
     let options = FollowOptions { batch_size: 64, ..FollowOptions::default() };
     let follow = Follow::new(Arc::new(feed), mapping(), options, store.clone(), tally.clone());
     Ok(tokio::spawn(follow.run(stop)))
-}
-
-fn at(micros: i64) -> Timestamp {
-    Timestamp::from_micros(1_700_000_000_000_000 + micros)
-}
-
-/// A message, and what it says.
-fn message(time: i64) -> (String, (String, Record)) {
-    let (tenant, id) = (["a", "b"][fastrand::usize(..2)], fastrand::i64(0..40));
-    let mode = ["merge", "merge", "merge", "replace", "retract"][fastrand::usize(..5)];
-    let mut fields = json!({"shop": tenant, "who": {"id": id}, "at": at(time).as_micros(), "mode": mode});
-    let mut features = Features::new();
-    if mode != "retract" {
-        for name in ["x", "y", "z"].into_iter().filter(|name| *name == "x" || fastrand::bool()) {
-            fields[name] = json!(time);
-            features.set(name, time);
-        }
-    }
-    let floor = (mode != "merge").then_some(at(time));
-    let record = Record { floor, ..Record::of_write(at(time), None, features) };
-    (fields.to_string(), (format!("{tenant}:customers:id={id}"), record))
 }
 
 async fn add(client: &mut RespClient, payload: &str) -> Result<String, String> {
@@ -133,17 +94,6 @@ async fn settled(server: &Server) -> Outcome {
     Err("the stream was not followed to its end within a minute".into())
 }
 
-/// The records, by key, without those that hold no feature and so cannot be told from absent ones.
-async fn contents(store: &Arc<dyn OnlineStoreBackend>) -> Result<BTreeMap<String, Record>, TestFailure> {
-    let mut rows = store.scan(&Scope::Store);
-    let mut contents = BTreeMap::new();
-    while let Some(row) = rows.next().await {
-        let (key, record) = row?;
-        contents.insert(key.to_string(), Record::decode(&record.bytes)?);
-    }
-    Ok(contents)
-}
-
 /// Out of order and with repetitions, while something is harmed again and again.
 async fn storm(harm: Harm) -> Outcome {
     let server =
@@ -166,34 +116,8 @@ async fn storm(harm: Harm) -> Outcome {
         followers.push(follower(&server, &store, &tally, std::future::pending())?);
     }
 
-    let mut expected: BTreeMap<String, Record> = BTreeMap::new();
+    let (messages, expected) = messages(3_000);
     let mut poisoned = BTreeSet::new();
-    let mut messages = Vec::new();
-    for time in 0..3_000_i64 {
-        let (payload, (key, record)) = message(time * 10);
-        messages.push(payload.clone());
-        if fastrand::u8(..5) == 0 {
-            messages.push(payload);
-        }
-        let merged = match expected.remove(&key) {
-            Some(stored) => merge(stored, record),
-            None => record,
-        };
-        expected.insert(key, merged);
-    }
-    for n in 0..50 {
-        let poison = [
-            "{".to_owned(),
-            json!({"n": n}).to_string(),
-            json!({"shop": "a", "who": {"id": 1}, "at": "never", "x": 1}).to_string(),
-            json!({"shop": "a", "who": {"id": 1}, "at": 5, "x": [[1]]}).to_string(),
-        ];
-        messages.push(poison[n % 4].clone());
-    }
-    fastrand::shuffle(&mut messages);
-    let is_poison = |payload: &str| {
-        serde_json::from_str::<serde_json::Value>(payload).is_ok_and(|fields| fields["at"].as_i64() > Some(5))
-    };
     let mut client = RespClient::connect(server.url()).await?;
     for (number, payload) in messages.iter().enumerate() {
         let id = match add(&mut client, payload).await {
@@ -204,7 +128,7 @@ async fn storm(harm: Harm) -> Outcome {
                 add(&mut client, payload).await?
             }
         };
-        if !is_poison(payload) {
+        if is_poison(payload) {
             poisoned.insert(id);
         }
         if number % 300 == 299 {

@@ -69,8 +69,7 @@ fn check(settings: &Settings, streams: &[Stream], output: &mut Output) -> Result
         rows.push(vec![json!("feature service"), json!(service.name), json!(features.join(", "))])?;
     }
     for Stream { name, source, .. } in streams {
-        let says = format!("{} of Redis, as group {}", source.stream, source.group);
-        rows.push(vec![json!("stream"), json!(name), json!(says)])?;
+        rows.push(vec![json!("stream"), json!(name), json!(source.describe())])?;
     }
     rows.finish()?;
     Ok(Exit::Done)

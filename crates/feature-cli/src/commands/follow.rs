@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use feature_core::format_duration;
-use feature_ingest::follow::{Feed, Follow, FollowProgress, FollowTally, RedisStream};
+use feature_ingest::follow::{Feed, Follow, FollowProgress, FollowTally};
 use futures::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// A stream on its way.
 struct Running {
     name: String,
-    feed: Arc<RedisStream>,
+    feed: Arc<dyn Feed>,
     tally: FollowTally,
 }
 
@@ -41,10 +41,10 @@ pub(super) async fn run(target: &Target, names: &[String], output: &mut Output) 
     let mut running = Vec::new();
     let mut work = Vec::new();
     for Stream { name, source, mapping, options } in streams {
-        let feed = Arc::new(RedisStream::new(source)?);
+        let feed = source.open()?;
         let tally = FollowTally::default();
         let online = store.online().with_deadline(settings.migration.longest_write);
-        let follow = Follow::new(Arc::clone(&feed) as Arc<dyn Feed>, mapping, options, online, tally.clone());
+        let follow = Follow::new(Arc::clone(&feed), mapping, options, online, tally.clone());
         let mut stopped = stopped.clone();
         let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
         work.push(tokio::spawn(follow.run(stop)));

@@ -5,6 +5,8 @@
 
 mod envelope;
 mod feed;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod mapping;
 #[cfg(feature = "redis-streams")]
 mod redis;
@@ -13,6 +15,8 @@ mod tally;
 
 pub use envelope::Envelope;
 pub use feed::{Dead, Feed, Message};
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaTopic, KafkaTopicSettings};
 pub use mapping::{FieldPath, Part, StreamFeatures, StreamMapping, StreamTime};
 #[cfg(feature = "redis-streams")]
 pub use redis::{RedisStream, RedisStreamSettings};

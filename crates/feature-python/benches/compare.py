@@ -10,10 +10,12 @@ import asyncio
 import json
 import logging
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -125,6 +127,39 @@ def ingest_seconds(folder: Path, server: servers.Server, own: pd.DataFrame) -> f
     return time.perf_counter() - begun
 
 
+def freedom() -> float:
+    """How much of its speed another thread keeps while a call waits for a server that does not answer."""
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    silent.listen()
+    store = feature_store.RedisOnlineStore("127.0.0.1", silent.getsockname()[1], connect_timeout="500ms")
+
+    def speed_beside(call: Callable[[], Any]) -> float:
+        turns, done = 0, threading.Event()
+
+        def work() -> None:
+            nonlocal turns
+            while not done.is_set():
+                turns += 1
+
+        other = threading.Thread(target=work)
+        begun = time.perf_counter()
+        other.start()
+        call()
+        done.set()
+        other.join()
+        return turns / (time.perf_counter() - begun)
+
+    def waits() -> None:
+        try:
+            store.sync.read_features("t", "v", {"id": 1})
+        except feature_store.FeatureStoreError:
+            pass
+
+    pairs = [(speed_beside(waits), speed_beside(lambda: time.sleep(0.5))) for _ in range(5)]
+    return statistics.median(own / alone for own, alone in pairs)
+
+
 def measure(folder: Path, server: servers.Server, quick: bool, wheel: Path) -> dict[str, float]:
     rounds = 30 if quick else 400
     few = 10 if quick else 60
@@ -167,6 +202,7 @@ def measure(folder: Path, server: servers.Server, quick: bool, wheel: Path) -> d
     feast.write(own)
     found["write a row of 50, Feast"] = (time.perf_counter() - begun) / few_rows
     found["import"] = import_seconds()
+    found["speed of another thread, %"] = 100 * freedom()
     found["wheel, MB"] = wheel.stat().st_size / 1e6
     return found
 
@@ -199,7 +235,7 @@ def main() -> None:
         shutil.rmtree(folder)
     width = max(map(len, found))
     for name, figure in found.items():
-        print(f"{name:<{width}}  {figure:9.1f}" if "MB" in name else f"{name:<{width}}  {figure * 1e6:9.1f} us")
+        print(f"{name:<{width}}  {figure:9.1f}" if name.endswith(("MB", "%")) else f"{name:<{width}}  {figure * 1e6:9.1f} us")
     print()
     for name, other, what, goal in GOALS:
         ratio = found[other] / found[name]

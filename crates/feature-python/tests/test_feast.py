@@ -12,7 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-feast = pytest.importorskip("feast", reason="Feast's SDK is not installed", exc_type=ImportError)
+import servers
+
+if not servers.required("feast"):
+    pytest.importorskip("feast", reason="Feast's SDK is not installed", exc_type=ImportError)
 
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig  # noqa: E402
 from feast.data_source import PushMode  # noqa: E402

@@ -24,12 +24,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+import feature_store
 import numpy as np
 import pandas as pd
 import redis
 import servers
-
-import feature_store
 
 FEATURES = [f"feature_{n:02}" for n in range(50)]
 ENTITIES = 100
@@ -51,7 +50,7 @@ def median(call: Callable[[], Any], rounds: int) -> float:
 def median_awaited(make: Callable[[], Any], rounds: int) -> float:
     async def run() -> float:
         seconds = []
-        for at in range(rounds + rounds // 10 + 3):
+        for _ in range(rounds + rounds // 10 + 3):
             begun = time.perf_counter()
             await make()
             seconds.append(time.perf_counter() - begun)
@@ -123,7 +122,12 @@ def ingest_seconds(folder: Path, server: servers.Server, own: pd.DataFrame) -> f
     arguments = ["--store", f"redis://{server.host}:{server.port}", "--tenant", "acme", "--view", "ingested"]
     columns = ["--entity", "customer_id", "--timestamp", "event_timestamp", "--format", "ndjson"]
     begun = time.perf_counter()
-    subprocess.run([program, "ingest", path, *arguments, *columns], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [program, "ingest", path, *arguments, *columns],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     return time.perf_counter() - begun
 
 
@@ -183,7 +187,9 @@ def measure(folder: Path, server: servers.Server, quick: bool, wheel: Path) -> d
     found["read 100, the Rust library"] = statistics.median(store._store.time_reads(*batch, rounds))
     found["read 1"] = median(lambda: store.sync.read_features(*one), rounds)
     found["read 1, awaited"] = median_awaited(lambda: store.read_features(*one), rounds)
-    found["read 1, the Rust library"] = statistics.median(store._store.time_reads("acme", "customers", keys[:1], FEATURES, rounds))
+    found["read 1, the Rust library"] = statistics.median(
+        store._store.time_reads("acme", "customers", keys[:1], FEATURES, rounds)
+    )
     found["GET of the same bytes, redis-py"] = median(lambda: client.get(name), rounds)
 
     rows = 10_000 if quick else 100_000
@@ -235,7 +241,11 @@ def main() -> None:
         shutil.rmtree(folder)
     width = max(map(len, found))
     for name, figure in found.items():
-        print(f"{name:<{width}}  {figure:9.1f}" if name.endswith(("MB", "%")) else f"{name:<{width}}  {figure * 1e6:9.1f} us")
+        print(
+            f"{name:<{width}}  {figure:9.1f}"
+            if name.endswith(("MB", "%"))
+            else f"{name:<{width}}  {figure * 1e6:9.1f} us"
+        )
     print()
     for name, other, what, goal in GOALS:
         ratio = found[other] / found[name]

@@ -7,15 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 import feature_store
+import pytest
 from feature_store import OnlineStoreBackend
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import aerospike_server  # noqa: E402
-import servers  # noqa: E402
+import aerospike_server
+import servers
 
 _numbers = itertools.count()
 
@@ -62,8 +61,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[OnlineStoreBackend]:
 @pytest.fixture
 def memory() -> Iterator[OnlineStoreBackend]:
     """A store in memory."""
-    with feature_store.EmbeddedOnlineStore().sync as _:
-        pass
     own = feature_store.EmbeddedOnlineStore()
     yield own
     own.sync.close()

@@ -12,11 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import feature_store
 import psutil
 import pyarrow as pa
 import pytest
-
-import feature_store
 from feature_store import OnlineStoreBackend
 
 
@@ -143,15 +142,14 @@ def test_a_coroutine_may_be_made_before_its_loop(memory: OnlineStoreBackend) -> 
 
 
 def test_a_loop_that_closes_with_calls_under_way_breaks_nothing(memory: OnlineStoreBackend, tenant: str) -> None:
+    async def begin(tasks: list[asyncio.Future[bool]]) -> None:
+        for n in range(50):
+            tasks.append(asyncio.ensure_future(memory.write_features(tenant, "v", {"id": n}, {"a": 1})))
+        await asyncio.sleep(0)
+
     for _ in range(20):
         loop = asyncio.new_event_loop()
-
-        async def begin() -> None:
-            for n in range(50):
-                asyncio.ensure_future(memory.write_features(tenant, "v", {"id": n}, {"a": 1}))
-            await asyncio.sleep(0)
-
-        loop.run_until_complete(begin())
+        loop.run_until_complete(begin([]))
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))

@@ -7,9 +7,8 @@ import pickle
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-import pytest
-
 import feature_store
+import pytest
 from feature_store import FeatureStoreError, InvalidArgumentError, OnlineStoreBackend, errors
 from feature_store._arguments import Record
 
@@ -18,8 +17,8 @@ def test_every_kind_has_its_class() -> None:
     classes = [getattr(errors, name) for name in errors.__all__]
     assert all(issubclass(own, FeatureStoreError) for own in classes)
     assert all(getattr(feature_store, own.__name__) is own for own in classes)
-    kinds = "InvalidArgument LimitExceeded Unsupported NotConfigured Unauthenticated PermissionDenied Throttled Unavailable "
-    kinds += "DeadlineExceeded Conflict Corrupt Internal"
+    kinds = "InvalidArgument LimitExceeded Unsupported NotConfigured Unauthenticated PermissionDenied Throttled "
+    kinds += "Unavailable DeadlineExceeded Conflict Corrupt Internal"
     assert {own.__name__ for own in classes} == {f"{kind}Error" for kind in kinds.split()} | {"FeatureStoreError"}
 
 

@@ -11,24 +11,37 @@ from typing import Any
 
 import pandas as pd
 import pytest
-
 import servers
 
 if not servers.required("feast"):
     pytest.importorskip("feast", reason="Feast's SDK is not installed", exc_type=ImportError)
 
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig  # noqa: E402
-from feast.data_source import PushMode  # noqa: E402
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto  # noqa: E402
-from feast.protos.feast.types.Value_pb2 import Value as ValueProto  # noqa: E402
-from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp, Uuid, ValueType  # noqa: E402
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, PushSource, RepoConfig
+from feast.data_source import PushMode
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, String, UnixTimestamp, Uuid, ValueType
 
 UTC = timezone.utc
 NOW = datetime.now(UTC).replace(microsecond=0)
 TYPES: dict[str, Any] = {
-    "b": Bytes, "s": String, "i": Int32, "l": Int64, "d": Float64, "f": Float32, "o": Bool, "t": UnixTimestamp, "u": Uuid,
-    "bs": Array(Bytes), "ss": Array(String), "is": Array(Int32), "ls": Array(Int64), "ds": Array(Float64),
-    "fs": Array(Float32), "os": Array(Bool), "ts": Array(UnixTimestamp),
+    "b": Bytes,
+    "s": String,
+    "i": Int32,
+    "l": Int64,
+    "d": Float64,
+    "f": Float32,
+    "o": Bool,
+    "t": UnixTimestamp,
+    "u": Uuid,
+    "bs": Array(Bytes),
+    "ss": Array(String),
+    "is": Array(Int32),
+    "ls": Array(Int64),
+    "ds": Array(Float64),
+    "fs": Array(Float32),
+    "os": Array(Bool),
+    "ts": Array(UnixTimestamp),
 }
 
 
@@ -135,7 +148,8 @@ def proto(kind: str, value: Any) -> ValueProto:
 
 VALUES = {
     "b": ("bytes_val", b"\x00a\x00"), "s": ("string_val", "aé"), "i": ("int32_val", -5), "l": ("int64_val", 2**62),
-    "d": ("double_val", 0.1), "f": ("float_val", 0.1), "o": ("bool_val", True), "t": ("unix_timestamp_val", 1_700_000_000),
+    "d": ("double_val", 0.1), "f": ("float_val", 0.1), "o": ("bool_val", True),
+    "t": ("unix_timestamp_val", 1_700_000_000),
     "u": ("uuid_val", "c0ffee00-0000-4000-8000-000000000000"), "bs": ("bytes_list_val", [b"a\x00", b""]),
     "ss": ("string_list_val", ["a\x00", ""]), "is": ("int32_list_val", [1, -1]), "ls": ("int64_list_val", [2**62]),
     "ds": ("double_list_val", [0.1]), "fs": ("float_list_val", [0.1]), "os": ("bool_list_val", [True, False]),
@@ -198,11 +212,17 @@ def test_records_are_gone_after_the_key_s_ttl(url: str, tmp_path: Path, tenant: 
 
     store_config = {"type": "feature_store.feast.FeatureStoreOnlineStore", "url": url, "key_ttl_seconds": 0.05}
     config = RepoConfig(
-        project=tenant.replace("-", "_"), registry=str(tmp_path / "r.db"), provider="local", online_store=store_config, entity_key_serialization_version=3
+        project=tenant.replace("-", "_"),
+        registry=str(tmp_path / "r.db"),
+        provider="local",
+        online_store=store_config,
+        entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)._get_provider().online_store
     table = view(tmp_path / "x.parquet")[0]
-    store.online_write_batch(config, table, [(key(proto("int64_val", 1)), {"trips": proto("int64_val", 1)}, NOW, None)], None)
+    store.online_write_batch(
+        config, table, [(key(proto("int64_val", 1)), {"trips": proto("int64_val", 1)}, NOW, None)], None
+    )
     time.sleep(0.06)
     assert store.online_read(config, table, [key(proto("int64_val", 1))]) == [(None, None)]
     asyncio.run(store.close())

@@ -11,9 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
-import pytest
-
 import feature_store
+import pytest
 from feature_store import OnlineStoreBackend
 
 ROOT = Path(__file__).parents[3]

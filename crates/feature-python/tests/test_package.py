@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import feature_store
+import pytest
 from feature_store import OnlineStoreBackend, SyncStore, SyncUnifiedStore, UnifiedFeatureStore
 
 PACKAGE = Path(feature_store.__file__).parent
@@ -28,6 +27,13 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def test_types_are_strict() -> None:
     done = run(sys.executable, "-m", "mypy", *MYPY, "-p", "feature_store")
     assert done.returncode == 0, done.stdout
+
+
+def test_the_code_is_in_style() -> None:
+    ruff = [sys.executable, "-m", "ruff"]
+    for arguments in (["check"], ["format", "--check"]):
+        done = run(*ruff, *arguments, "--no-cache", str(HERE.parent))
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_stubs_are_right() -> None:
@@ -68,7 +74,9 @@ def methods(of: type) -> dict[str, Any]:
     return {name: own for name, own in vars(of).items() if inspect.isfunction(own) and not name.startswith("_")}
 
 
-@pytest.mark.parametrize(("awaited", "waits"), [(OnlineStoreBackend, SyncStore), (UnifiedFeatureStore, SyncUnifiedStore)])
+@pytest.mark.parametrize(
+    ("awaited", "waits"), [(OnlineStoreBackend, SyncStore), (UnifiedFeatureStore, SyncUnifiedStore)]
+)
 def test_every_method_is_there_twice(awaited: type, waits: type) -> None:
     own, other = methods(awaited), methods(waits)
     assert list(own) == list(other)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import feature_store
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-import feature_store
 from feature_store import OnlineStoreBackend, UnifiedFeatureStore
 
 UTC = timezone.utc

@@ -8,14 +8,13 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+import feature_store
 import numpy as np
 import pandas as pd
 import pytest
+from feature_store import SyncStore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-import feature_store
-from feature_store import SyncStore
 
 UTC = timezone.utc
 ENTITY = {"id": "x"}
@@ -206,7 +205,9 @@ def test_deep_dicts_are_refused_and_not_followed_for_ever(own: SyncStore) -> Non
         own.write_features("t", "v", ENTITY, {"f": deep})
 
 
-@pytest.mark.parametrize(("own_key", "text"), [("x", "x"), (7, "7"), (np.int64(7), "7"), (np.uint8(7), "7"), (2**63, str(2**63))])
+@pytest.mark.parametrize(
+    ("own_key", "text"), [("x", "x"), (7, "7"), (np.int64(7), "7"), (np.uint8(7), "7"), (2**63, str(2**63))]
+)
 def test_entity_keys(own: SyncStore, own_key: Any, text: str) -> None:
     own.purge("keys")
     own.write_features("keys", "v", {"id": own_key}, {"a": 1})
@@ -226,7 +227,14 @@ def test_declared_types_decide_what_numbers_become() -> None:
         {
             "name": "v",
             "entities": ["id"],
-            "features": {"i": "int32", "f": "float32", "d": "float64", "l": "list<float32>", "e": "list<string>", "n": "int64"},
+            "features": {
+                "i": "int32",
+                "f": "float32",
+                "d": "float64",
+                "l": "list<float32>",
+                "e": "list<string>",
+                "n": "int64",
+            },
         }
     ]
     store = feature_store.EmbeddedOnlineStore(views=views).sync

@@ -14,8 +14,8 @@ def stream_of(table: Any, entity: str | Sequence[str] | None) -> ArrowStream:
         import pyarrow as pa
     except ImportError:
         raise ModuleNotFoundError(
-            f"a table of type {type(table).__name__} is written by way of pyarrow: pip install pyarrow, or give a table "
-            "that has __arrow_c_stream__, such as one of polars"
+            f"a table of type {type(table).__name__} is written by way of pyarrow: pip install pyarrow, or give a "
+            "table that has __arrow_c_stream__, such as one of polars"
         ) from None
     if isinstance(table, Mapping):
         arrow: ArrowStream = pa.table(dict(table))

@@ -36,14 +36,66 @@ class Store:
     @staticmethod
     def of_settings(text: str, deadline: float | None = None) -> Store: ...
     def sync(self) -> SyncStore: ...
-    def write_features(self, tenant_id: str, feature_view: str, entity_key: EntityKey, features: Mapping[str, Any], timestamp: datetime | None, ttl_seconds: float | None, mode: str) -> Awaitable[bool]: ...
-    def batch_write(self, tenant_id: str, feature_view: str, records: Iterable[Record], ttl_seconds: float | None, mode: str, report: bool) -> Awaitable[int | WriteReport]: ...
-    def read_features(self, tenant_id: str, feature_view: str, entity_key: EntityKey, feature_names: Sequence[str] | None, include: Include, max_age_seconds: float | None) -> Awaitable[FeatureRow | None]: ...
-    def batch_read(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys, feature_names: Sequence[str] | None, include: Include, max_age_seconds: float | None) -> Awaitable[list[FeatureRow | None]]: ...
-    def read_table(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys, feature_names: Sequence[str] | None, max_age_seconds: float | None) -> Awaitable[Table]: ...
-    def read(self, tenant_id: str, service: str | None, features: Sequence[str] | None, entities: EntityKeys, max_age_seconds: float | None, full_feature_names: bool) -> Awaitable[Table]: ...
-    def write_table(self, tenant_id: str, feature_view: str, table: ArrowStream, wanted: LoadOptions, progress: Progress | None) -> Awaitable[LoadReport]: ...
-    def ingest(self, tenant_id: str, feature_view: str, names: list[str], wanted: LoadOptions, progress: Progress | None) -> Awaitable[LoadReport]: ...
+    def write_features(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_key: EntityKey,
+        features: Mapping[str, Any],
+        timestamp: datetime | None,
+        ttl_seconds: float | None,
+        mode: str,
+    ) -> Awaitable[bool]: ...
+    def batch_write(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        records: Iterable[Record],
+        ttl_seconds: float | None,
+        mode: str,
+        report: bool,
+    ) -> Awaitable[int | WriteReport]: ...
+    def read_features(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_key: EntityKey,
+        feature_names: Sequence[str] | None,
+        include: Include,
+        max_age_seconds: float | None,
+    ) -> Awaitable[FeatureRow | None]: ...
+    def batch_read(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_keys: EntityKeys,
+        feature_names: Sequence[str] | None,
+        include: Include,
+        max_age_seconds: float | None,
+    ) -> Awaitable[list[FeatureRow | None]]: ...
+    def read_table(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_keys: EntityKeys,
+        feature_names: Sequence[str] | None,
+        max_age_seconds: float | None,
+    ) -> Awaitable[Table]: ...
+    def read(
+        self,
+        tenant_id: str,
+        service: str | None,
+        features: Sequence[str] | None,
+        entities: EntityKeys,
+        max_age_seconds: float | None,
+        full_feature_names: bool,
+    ) -> Awaitable[Table]: ...
+    def write_table(
+        self, tenant_id: str, feature_view: str, table: ArrowStream, wanted: LoadOptions, progress: Progress | None
+    ) -> Awaitable[LoadReport]: ...
+    def ingest(
+        self, tenant_id: str, feature_view: str, names: list[str], wanted: LoadOptions, progress: Progress | None
+    ) -> Awaitable[LoadReport]: ...
     def scan(self, tenant_id: str, feature_view: str, batch_rows: int) -> Scan: ...
     def delete(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys) -> Awaitable[list[bool]]: ...
     def purge(self, tenant_id: str, feature_view: str | None) -> Awaitable[int]: ...
@@ -52,7 +104,14 @@ class Store:
     def connect(self) -> Awaitable[None]: ...
     def close(self) -> Awaitable[None]: ...
     def describe(self) -> str: ...
-    def time_reads(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys, feature_names: Sequence[str] | None, times: int) -> list[float]: ...
+    def time_reads(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_keys: EntityKeys,
+        feature_names: Sequence[str] | None,
+        times: int,
+    ) -> list[float]: ...
 
 @final
 class Scan:
@@ -64,14 +123,66 @@ class SyncScan:
 
 @type_check_only
 class SyncStore:
-    def write_features(self, tenant_id: str, feature_view: str, entity_key: EntityKey, features: Mapping[str, Any], timestamp: datetime | None, ttl_seconds: float | None, mode: str) -> bool: ...
-    def batch_write(self, tenant_id: str, feature_view: str, records: Iterable[Record], ttl_seconds: float | None, mode: str, report: bool) -> int | WriteReport: ...
-    def read_features(self, tenant_id: str, feature_view: str, entity_key: EntityKey, feature_names: Sequence[str] | None, include: Include, max_age_seconds: float | None) -> FeatureRow | None: ...
-    def batch_read(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys, feature_names: Sequence[str] | None, include: Include, max_age_seconds: float | None) -> list[FeatureRow | None]: ...
-    def read_table(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys, feature_names: Sequence[str] | None, max_age_seconds: float | None) -> Table: ...
-    def read(self, tenant_id: str, service: str | None, features: Sequence[str] | None, entities: EntityKeys, max_age_seconds: float | None, full_feature_names: bool) -> Table: ...
-    def write_table(self, tenant_id: str, feature_view: str, table: ArrowStream, wanted: LoadOptions, progress: Progress | None) -> LoadReport: ...
-    def ingest(self, tenant_id: str, feature_view: str, names: list[str], wanted: LoadOptions, progress: Progress | None) -> LoadReport: ...
+    def write_features(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_key: EntityKey,
+        features: Mapping[str, Any],
+        timestamp: datetime | None,
+        ttl_seconds: float | None,
+        mode: str,
+    ) -> bool: ...
+    def batch_write(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        records: Iterable[Record],
+        ttl_seconds: float | None,
+        mode: str,
+        report: bool,
+    ) -> int | WriteReport: ...
+    def read_features(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_key: EntityKey,
+        feature_names: Sequence[str] | None,
+        include: Include,
+        max_age_seconds: float | None,
+    ) -> FeatureRow | None: ...
+    def batch_read(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_keys: EntityKeys,
+        feature_names: Sequence[str] | None,
+        include: Include,
+        max_age_seconds: float | None,
+    ) -> list[FeatureRow | None]: ...
+    def read_table(
+        self,
+        tenant_id: str,
+        feature_view: str,
+        entity_keys: EntityKeys,
+        feature_names: Sequence[str] | None,
+        max_age_seconds: float | None,
+    ) -> Table: ...
+    def read(
+        self,
+        tenant_id: str,
+        service: str | None,
+        features: Sequence[str] | None,
+        entities: EntityKeys,
+        max_age_seconds: float | None,
+        full_feature_names: bool,
+    ) -> Table: ...
+    def write_table(
+        self, tenant_id: str, feature_view: str, table: ArrowStream, wanted: LoadOptions, progress: Progress | None
+    ) -> LoadReport: ...
+    def ingest(
+        self, tenant_id: str, feature_view: str, names: list[str], wanted: LoadOptions, progress: Progress | None
+    ) -> LoadReport: ...
     def scan(self, tenant_id: str, feature_view: str, batch_rows: int) -> SyncScan: ...
     def delete(self, tenant_id: str, feature_view: str, entity_keys: EntityKeys) -> list[bool]: ...
     def purge(self, tenant_id: str, feature_view: str | None) -> int: ...
@@ -105,4 +216,11 @@ class Table:
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 def run_program(arguments: list[str]) -> int: ...
-def store_url(scheme: str, hosts: Sequence[tuple[str, int]], username: str | None, password: str | None, path: str | None, parameters: list[tuple[str, str]]) -> str: ...
+def store_url(
+    scheme: str,
+    hosts: Sequence[tuple[str, int]],
+    username: str | None,
+    password: str | None,
+    path: str | None,
+    parameters: list[tuple[str, str]],
+) -> str: ...

@@ -64,7 +64,7 @@ class OnlineStoreBackend:
             feature_view: The view that they are of.
             entity_key: The entity's join keys, such as ``{"customer_id": "cust-123"}``: text or integers.
             features: Names and values: int, float, bool, str, bytes, datetime, date, Decimal where a float is exactly
-                that, a list, tuple or one-dimensional array of one of these, a dict, or None, which is an explicit null.
+                that, a list, tuple or one-dimensional array of one of these, a dict, or None: an explicit null.
             timestamp: The event time, which decides between writes; without a zone it is in UTC. None is now.
             ttl_seconds: How long the record lives from now; None is the declared view's TTL, or for ever.
             mode: ``merge`` touches the named features alone; with ``replace`` older features of the record go.
@@ -459,18 +459,15 @@ class UnifiedFeatureStore(OnlineStoreBackend):
         return await self._store.migrations()
 
 
-def open(
-    url: str, *, views: Views | None = None, deadline_seconds: float | None = None
-) -> OnlineStoreBackend:
-    """The store of a URL: ``redis://localhost:6379``, ``aerospike://localhost:3000/features``, ``embedded:features.redb``.
+def open(url: str, *, views: Views | None = None, deadline_seconds: float | None = None) -> OnlineStoreBackend:
+    """The store of a URL.
 
-    It is connected to with the first call; a wrong URL raises ``InvalidArgumentError`` at once.
+    Such as ``redis://localhost:6379``, ``aerospike://localhost:3000/features`` or ``embedded:features.redb``. It is
+    connected to with the first call; a wrong URL raises ``InvalidArgumentError`` at once.
     """
     return OnlineStoreBackend(Store.of_url(url, _args.views_text(views), deadline_seconds))
 
 
-def open_settings(
-    path: str | os.PathLike[str], *, deadline_seconds: float | None = None
-) -> UnifiedFeatureStore:
+def open_settings(path: str | os.PathLike[str], *, deadline_seconds: float | None = None) -> UnifiedFeatureStore:
     """The stores that a settings file describes; every mistake in it is told at once."""
     return UnifiedFeatureStore(path, deadline_seconds=deadline_seconds)

@@ -22,8 +22,8 @@ _Own = TypeVar("_Own", bound="SyncStore")
 class SyncStore:
     """A store whose methods wait: the ``sync`` of one of the classes of ``feature_store``.
 
-    The interpreter's lock is free meanwhile. In a thread where an event loop runs they raise ``RuntimeError`` instead of
-    stopping it, except in a notebook.
+    The interpreter's lock is free meanwhile. In a thread where an event loop runs they raise ``RuntimeError`` instead
+    of stopping it, except in a notebook.
     """
 
     def __init__(self, store: Store) -> None:
@@ -41,9 +41,7 @@ class SyncStore:
         mode: Mode = "merge",
     ) -> bool:
         """Like :meth:`OnlineStoreBackend.write_features`, but waits."""
-        return self._store.write_features(
-            tenant_id, feature_view, entity_key, features, timestamp, ttl_seconds, mode
-        )
+        return self._store.write_features(tenant_id, feature_view, entity_key, features, timestamp, ttl_seconds, mode)
 
     def read_features(
         self,
@@ -213,7 +211,9 @@ class SyncStore:
         self.connect()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

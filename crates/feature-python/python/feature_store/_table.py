@@ -164,7 +164,9 @@ class FeatureTable:
         all_types = self._table.column_types
         types = {all_types[index] for index in indices}
         nulls = any(self._table.has_null(index) for index in indices)
-        if types in ({"float64"}, {"float32"}) or (types <= {"bool", "int32", "int64"} and len(types) == 1 and not nulls):
+        if types in ({"float64"}, {"float32"}) or (
+            types <= {"bool", "int32", "int64"} and len(types) == 1 and not nulls
+        ):
             return types.pop()
         if types == {"timestamp"}:
             return "datetime64[us]"

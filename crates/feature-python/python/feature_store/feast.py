@@ -13,6 +13,7 @@ event time, to be served.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -41,7 +42,16 @@ _NUMPY = {
     "int32_val": np.int32,
     "float_val": np.float32,
 }
-_PLAIN = {"bytes_val", "string_val", "int32_val", "int64_val", "double_val", "float_val", "bool_val", "unix_timestamp_val"}
+_PLAIN = {
+    "bytes_val",
+    "string_val",
+    "int32_val",
+    "int64_val",
+    "double_val",
+    "float_val",
+    "bool_val",
+    "unix_timestamp_val",
+}
 _LISTS = {
     "bytes_list_val": "S1",
     "string_list_val": "U1",
@@ -161,8 +171,7 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> None:
         store = self._store(config).sync
         for table in tables_to_delete:
-            name = table.name
-            _wait(lambda: store.purge(config.project, name))
+            _wait(functools.partial(store.purge, config.project, table.name))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         self.update(config, tables, [], entities, [], False)
@@ -230,7 +239,9 @@ def _from_proto(value: ValueProto) -> Any:
     if kind in _LISTS:
         elements = list(getattr(value, kind).val)
         # Elements of numpy's own texts and bytes lose what is zero at their end.
-        return elements if elements and kind in ("bytes_list_val", "string_list_val") else np.array(elements, _LISTS[kind])
+        return (
+            elements if elements and kind in ("bytes_list_val", "string_list_val") else np.array(elements, _LISTS[kind])
+        )
     return value.SerializeToString()
 
 
@@ -260,7 +271,9 @@ def _seconds(time: datetime) -> int:
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def _found(row: FeatureRow | None, kinds: dict[str, str | None]) -> tuple[datetime | None, dict[str, ValueProto] | None]:
+def _found(
+    row: FeatureRow | None, kinds: dict[str, str | None]
+) -> tuple[datetime | None, dict[str, ValueProto] | None]:
     if row is None:
         return None, None
     features = {name: _to_proto(value, kinds[name]) for name, value in row["features"].items()}

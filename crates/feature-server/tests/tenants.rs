@@ -17,19 +17,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use common::asks::{Issuer, endpoints, methods};
 use common::grpc::framed;
+use common::tls::{self, Authority, authority, connector};
 use common::{Running, clock, map_store, serving, settings};
 use feature_server::{NewKey, Server, new_key};
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::CertificateParams;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tonic::{Code, Status};
 
 /// Something that can be asked, over HTTP or gRPC.
@@ -243,33 +241,11 @@ async fn nothing_crosses_and_no_secret_is_told() {
     }
 }
 
-/// A certificate for a name, in the files `{name}.pem` and `{name}-key.pem`.
-fn issue(authority: &CertifiedIssuer<'static, KeyPair>, folder: &Path, name: &str) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, authority).unwrap().pem()).unwrap();
-    fs::write(folder.join(format!("{name}-key.pem")), key.serialize_pem()).unwrap();
-}
-
 /// Asks over TLS, with the certificate of this name, or none.
 async fn ask_with(server: &Running, folder: &Path, name: Option<&str>, own: &Ask) -> Outcome {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let builder = builder.with_root_certificates(roots);
-    let config = match name {
-        None => builder.with_no_client_auth(),
-        Some(name) => {
-            let certificate = CertificateDer::from_pem_file(folder.join(format!("{name}.pem"))).unwrap();
-            let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}-key.pem"))).unwrap();
-            builder.with_client_auth_cert(vec![certificate], key).unwrap()
-        }
-    };
     let stream = connect(server.address).await;
     let host = ServerName::try_from("localhost").unwrap();
-    match TlsConnector::from(Arc::new(config)).connect(host, stream).await {
+    match connector(folder, name).connect(host, stream).await {
         Ok(stream) => ask(stream, own, &[]).await.0,
         Err(_) => Outcome::Nothing,
     }
@@ -279,17 +255,15 @@ async fn ask_with(server: &Running, folder: &Path, name: Option<&str>, own: &Ask
 async fn nobody_gets_anywhere_without_a_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let authority = || {
-        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    let issue = |authority: &Authority, name: &str| {
+        tls::issue(authority, folder, name, &CertificateParams::new(vec![name.to_owned()]).unwrap());
     };
     let (ours, foreign) = (authority(), authority());
     fs::write(folder.join("ca.pem"), ours.pem()).unwrap();
     for name in ["localhost", "read.acme", "write.acme", "admin.acme", "other.acme", "unknown.acme"] {
-        issue(&ours, folder, name);
+        issue(&ours, name);
     }
-    issue(&foreign, folder, "forged.acme");
+    issue(&foreign, "forged.acme");
     let path = |file: &str| folder.join(file).display().to_string();
     let client = |name: &str, tenant: &str, right: &str| {
         format!("      - {{ subject: {name}, tenants: [{tenant}], rights: [{right}] }}\n")

@@ -6,53 +6,26 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
+use common::tls::{self, Authority, authority, connector};
 use common::{Running, clock, map_store, serving, settings};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SerialNumber};
+use rcgen::{CertificateParams, SerialNumber};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// A certificate for a name, in the files `{file}.pem` and `{file}-key.pem`.
 fn issue(authority: &Authority, folder: &Path, file: &str, name: &str, serial: u64) {
-    let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.serial_number = Some(SerialNumber::from(serial));
-    fs::write(folder.join(format!("{file}.pem")), params.signed_by(&key, authority).unwrap().pem()).unwrap();
-    fs::write(folder.join(format!("{file}-key.pem")), key.serialize_pem()).unwrap();
+    tls::issue(authority, folder, file, &params);
 }
 
 /// The status of an answer and the server's certificate; `None` when there is no connection.
 async fn ask(server: &Running, folder: &Path, client: Option<&str>) -> Option<(u16, Vec<u8>)> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.join("ca.pem")).unwrap()).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let builder = builder.with_root_certificates(roots);
-    let config = match client {
-        None => builder.with_no_client_auth(),
-        Some(file) => {
-            let certificate = CertificateDer::from_pem_file(folder.join(format!("{file}.pem"))).unwrap();
-            let key = PrivateKeyDer::from_pem_file(folder.join(format!("{file}-key.pem"))).unwrap();
-            builder.with_client_auth_cert(vec![certificate], key).unwrap()
-        }
-    };
     let stream = TcpStream::connect(server.address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.ok()?;
+    let mut stream = connector(folder, client).connect(name, stream).await.ok()?;
     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
     let request = "GET /v1/tenants/acme/views/devices/route HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).await.ok()?;

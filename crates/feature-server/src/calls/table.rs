@@ -49,14 +49,8 @@ impl<'a> Column<'a> {
 
     /// One for each row, null where there is no value.
     pub(crate) fn each_value(&self) -> impl Iterator<Item = Cow<'a, FeatureValue>> + use<'a> {
-        let Column { values, statuses, .. } = *self;
-        (0..statuses.len()).map(move |row| match (values, statuses[row]) {
-            (ColumnSlice::Floats(floats), CellStatus::Present) => {
-                Cow::Owned(FeatureValue::Float64(floats[row]))
-            }
-            (ColumnSlice::Floats(_), _) => Cow::Owned(FeatureValue::Null),
-            (ColumnSlice::Values(values), _) => Cow::Borrowed(&values[row]),
-        })
+        let values = self.values;
+        self.statuses.iter().enumerate().map(move |(row, status)| values.value(row, *status))
     }
 
     /// Whether each row has a value.

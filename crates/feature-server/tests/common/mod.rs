@@ -3,6 +3,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod grpc;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

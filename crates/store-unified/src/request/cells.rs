@@ -67,13 +67,7 @@ impl Cells {
     }
 
     pub(super) fn value(&self, column: usize, row: usize) -> Cow<'_, FeatureValue> {
-        match (self.slice(column), self.statuses(column)[row]) {
-            (ColumnSlice::Floats(floats), CellStatus::Present) => {
-                Cow::Owned(FeatureValue::Float64(floats[row]))
-            }
-            (ColumnSlice::Floats(_), _) => Cow::Owned(FeatureValue::Null),
-            (ColumnSlice::Values(values), _) => Cow::Borrowed(&values[row]),
-        }
+        self.slice(column).value(row, self.statuses(column)[row])
     }
 
     pub(super) fn event_time(&self, column: usize, row: usize) -> Option<Timestamp> {

@@ -125,6 +125,20 @@ pub enum ColumnSlice<'a> {
     Values(&'a [FeatureValue]),
 }
 
+impl<'a> ColumnSlice<'a> {
+    /// The value of a row of this status; null where that is not [`Present`](CellStatus::Present).
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn value(self, row: usize, status: CellStatus) -> Cow<'a, FeatureValue> {
+        match (self, status) {
+            (Self::Floats(floats), CellStatus::Present) => Cow::Owned(FeatureValue::Float64(floats[row])),
+            (Self::Floats(_), _) => Cow::Owned(FeatureValue::Null),
+            (Self::Values(values), _) => Cow::Borrowed(&values[row]),
+        }
+    }
+}
+
 /// What went wrong with a row of a [`FeatureTable`].
 #[derive(Clone, Debug)]
 pub struct RowError {

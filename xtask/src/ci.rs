@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that a change must pass.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use crate::process::{Result, cargo, root, run as run_program};
 use crate::{edges, features, links, packages, test};
@@ -27,10 +28,12 @@ pub(crate) fn run(tests: bool) -> Result<ExitCode> {
     let mut failed = Vec::new();
     for (name, check) in CHECKS {
         println!("== {name}");
+        let began = Instant::now();
         if let Err(error) = check() {
             eprintln!("{error}");
             failed.push(name);
         }
+        println!("== {name} took {:.0} s", began.elapsed().as_secs_f64());
     }
     println!("== {} of {} checks passed", CHECKS.len() - failed.len(), CHECKS.len());
     if !failed.is_empty() {

@@ -5,8 +5,11 @@ use std::fmt::Write;
 
 use crate::python::Outcome;
 
+/// How many lines of what a suite says of its failures are repeated at the end.
+const REPEATED: usize = 60;
+
 /// What one test program, or the doctests of one crate, came to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 struct Suite {
     name: String,
     /// The backends that it says it has tested, mostly one, and how it got their servers.
@@ -17,6 +20,11 @@ struct Suite {
     ignored: u64,
     /// Reasons for ignoring, with how many tests each kept from running.
     reasons: Vec<(String, u64)>,
+    /// What it says of each failure.
+    failures: Vec<String>,
+    /// Whether what follows is that.
+    tells: bool,
+    seconds: f64,
     finished: bool,
 }
 
@@ -65,6 +73,12 @@ impl Suites {
             return;
         }
         let Some(suite) = self.suites.last_mut() else { return };
+        if line == "failures:" {
+            // The second list has nothing but names.
+            suite.tells = suite.failures.is_empty();
+        } else if suite.tells && suite.failures.len() < REPEATED {
+            suite.failures.push(line.to_owned());
+        }
         if let Some((backend, server)) = line.strip_prefix("suite: ").and_then(|rest| rest.split_once(" | "))
         {
             for (list, item) in [(&mut suite.backends, backend), (&mut suite.servers, server)] {
@@ -79,6 +93,7 @@ impl Suites {
             suite.passed += count(counts, " passed");
             suite.failed += count(counts, " failed");
             suite.ignored += count(counts, " ignored");
+            suite.seconds += seconds(counts);
         } else if let Some(reason) = ignored(line) {
             match suite.reasons.iter_mut().find(|(own, _)| own == reason) {
                 Some((_, times)) => *times += 1,
@@ -111,9 +126,16 @@ impl Suites {
         Totals { passed: sum(|s| s.passed), failed: sum(|s| s.failed), ignored: sum(|s| s.ignored) }
     }
 
+    /// What failing suites say of their failures, so that nobody has to look for it.
+    pub(crate) fn failures(&self) -> String {
+        let failed = self.suites.iter().filter(|suite| suite.failed > 0);
+        failed.map(|suite| format!("FAILED {}\n{}\n", suite.name, suite.failures.join("\n"))).collect()
+    }
+
     /// The table, of those suites that had anything to run.
     pub(crate) fn table(&self) -> String {
-        let header = ["suite", "backend", "server", "passed", "failed", "ignored", "why"].map(str::to_owned);
+        let header = ["suite", "backend", "server", "passed", "failed", "ignored", "seconds", "why"]
+            .map(str::to_owned);
         let or_dash = |items: &[String]| if items.is_empty() { "-".to_owned() } else { items.join(", ") };
         let row = |suite: &Suite| {
             let reasons = suite.reasons.iter().map(|(reason, times)| format!("{times}: {reason}"));
@@ -124,6 +146,7 @@ impl Suites {
                 suite.passed.to_string(),
                 suite.failed.to_string(),
                 suite.ignored.to_string(),
+                format!("{:.0}", suite.seconds),
                 reasons.collect::<Vec<_>>().join("; "),
             ]
         };
@@ -138,6 +161,12 @@ impl Suites {
 fn count(counts: &str, what: &str) -> u64 {
     let before = counts.split(';').find_map(|part| part.strip_suffix(what));
     before.and_then(|text| text.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+/// The number of seconds at the end of `…; finished in 1.20s`.
+fn seconds(counts: &str) -> f64 {
+    let time = counts.rsplit_once("finished in ").and_then(|(_, time)| time.strip_suffix('s'));
+    time.and_then(|time| time.parse().ok()).unwrap_or(0.0)
 }
 
 /// Why the test of a line such as `test name ... ignored, reason` was ignored. A reason that shows only
@@ -192,7 +221,7 @@ test a::b ... ok
 test a::c ... ignored, needs a disk
 test a::d ... FAILED
      Running in circles (target/debug/deps/unheard-of)
-test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.00s
+test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 4 filtered out; finished in 1.80s
 
      Running tests/conformance.rs (/elsewhere/debug/deps/conformance-77)
 suite: redis | container fstore-redis:local
@@ -210,11 +239,37 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(
             suites.table(),
             "\
-suite                  backend  server                        passed  failed  ignored  why
-feature-core unit      -        -                                  1       1        1  1: needs a disk
-store-x conformance    redis    container fstore-redis:local      20       0        3  2: no server; 1: no reason given
-feature-core doctests  -        -                                  3       0        0
+suite                  backend  server                        passed  failed  ignored  seconds  why
+feature-core unit      -        -                                  1       1        1        2  1: needs a disk
+store-x conformance    redis    container fstore-redis:local      20       0        3        0  2: no server; 1: no reason given
+feature-core doctests  -        -                                  3       0        0        0
 "
+        );
+    }
+
+    #[test]
+    fn what_failed_is_told_again() {
+        let suites = suites(
+            "\
+     Running unittests src/lib.rs (target/debug/deps/feature_core-0a1b)
+test a::d ... FAILED
+
+failures:
+
+---- a::d stdout ----
+left is not right
+
+failures:
+    a::d
+
+test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.80s
+     Running tests/conformance.rs (target/debug/deps/conformance-77)
+test result: ok. 20 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.1s
+",
+        );
+        assert_eq!(
+            suites.failures(),
+            "FAILED feature-core unit\n\n---- a::d stdout ----\nleft is not right\n\n"
         );
     }
 
@@ -233,8 +288,8 @@ suite: c | process redis-server 7.0.15
         assert_eq!(
             suites.table(),
             "\
-suite                backend  server                                    passed  failed  ignored  why
-store-x conformance  a, b, c  none needed, process redis-server 7.0.15       2       0        0
+suite                backend  server                                    passed  failed  ignored  seconds  why
+store-x conformance  a, b, c  none needed, process redis-server 7.0.15       2       0        0        0
 "
         );
     }

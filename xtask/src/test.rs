@@ -47,7 +47,7 @@ pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
     // A filter is one of names of cargo's tests; pytest has its own: `cargo xtask python`.
     let python = !filter.is_empty() || python::test(&mut suites, &variables)?;
 
-    println!("\n{}", suites.table());
+    println!("\n{}\n{}", suites.table(), suites.failures());
     Ok(conclude(suites.totals(), status.success() && python))
 }
 

@@ -35,9 +35,9 @@ async fn render(Shared(admin): Shared<Arc<Admin>>) -> Response {
     let Some(metrics) = &admin.metrics else {
         return (StatusCode::NOT_FOUND, "no recorder of metrics is installed\n").into_response();
     };
-    let State { metrics: own, memory, in_flight, .. } = &*admin.state;
-    own.memory.set(memory.taken() as f64);
-    own.in_flight.set(in_flight.taken() as f64);
+    let State { metrics: own, whole, .. } = &*admin.state;
+    own.memory.set(whole.memory.taken() as f64);
+    own.in_flight.set(whole.in_flight.taken() as f64);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

@@ -8,9 +8,9 @@ use feature_core::Clock;
 use store_unified::UnifiedFeatureStore;
 use tokio::sync::watch;
 
-use crate::auth::{Authenticator, Throttle};
-use crate::calls::Budget;
-use crate::listen::Tls;
+use crate::auth::{Authenticator, Principal, Throttle};
+use crate::calls::{Budget, Client, Clients, Share};
+use crate::listen::{Peer, Tls};
 use crate::observe::ServerMetrics;
 use crate::settings::ServerSettings;
 
@@ -32,10 +32,9 @@ pub(crate) struct State {
     /// `None` is plain TCP.
     pub(crate) tls: Option<ArcSwap<Tls>>,
     pub(crate) throttle: Throttle,
-    /// Bytes of requests and answers.
-    pub(crate) memory: Budget,
-    /// Requests that are worked on.
-    pub(crate) in_flight: Budget,
+    /// Requests and answers.
+    pub(crate) whole: Share,
+    clients: Clients,
     /// Streams of rows that are taken in over HTTP.
     pub(crate) ingests: Budget,
     pub(crate) metrics: ServerMetrics,
@@ -46,8 +45,8 @@ impl State {
     pub(crate) fn new(live: Live, tls: Option<Tls>) -> Self {
         let limits = live.settings.limits;
         Self {
-            memory: Budget::new(limits.memory),
-            in_flight: Budget::new(limits.in_flight),
+            whole: Share { memory: Budget::new(limits.memory), in_flight: Budget::new(limits.in_flight) },
+            clients: Clients::default(),
             ingests: Budget::new(limits.ingests),
             live: ArcSwap::from_pointee(live),
             tls: tls.map(ArcSwap::from_pointee),
@@ -57,6 +56,15 @@ impl State {
         }
     }
 
+    /// What a client has of what all share.
+    pub(crate) fn share(&self, live: &Live, principal: &Principal, peer: Option<&Peer>) -> Share {
+        let client = match peer {
+            Some(peer) if live.settings.auth.is_none() => Client::At(peer.address.ip()),
+            _ => Client::Named(principal.name()),
+        };
+        self.clients.share(&self.whole, client)
+    }
+
     /// What holds now.
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
@@ -64,8 +72,8 @@ impl State {
 
     /// From now on this holds.
     pub(crate) fn replace(&self, live: Live) {
-        self.memory.set_limit(live.settings.limits.memory);
-        self.in_flight.set_limit(live.settings.limits.in_flight);
+        self.whole.memory.set_limit(live.settings.limits.memory);
+        self.whole.in_flight.set_limit(live.settings.limits.in_flight);
         self.ingests.set_limit(live.settings.limits.ingests);
         self.live.store(Arc::new(live));
     }

@@ -41,13 +41,14 @@ fn forget_the_most() {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_take_nothing_cost_a_bounded_amount_of_memory() {
     let _alone = ALONE.lock().await;
-    let server = Running::start("  limits: { memory: 64MiB }\n  timeouts: { write: 300ms }").await;
+    let server = Running::start("  limits: { memory: 96MiB }\n  timeouts: { write: 300ms }").await;
     let client = server.client();
     let text = "x".repeat(100_000);
     let rows: Vec<_> = (0..50)
         .map(|id| json!({ "entity": { "customer_id": id }, "features": { "country": text } }))
         .collect();
-    client.post(WRITE, json!({ "rows": rows }).to_string()).await.ok();
+    let written = client.post(WRITE, json!({ "rows": rows }).to_string()).await;
+    assert_eq!(written.status, 200, "{}", written.text());
     let ids: Vec<usize> = (0..50).collect();
     let body = json!({ "features": ["customers:country"], "entities": { "customer_id": ids } }).to_string();
     let before = memory("VmRSS");

@@ -161,16 +161,16 @@ async fn a_deadline_is_kept_and_told() {
 #[tokio::test]
 async fn no_more_requests_are_worked_on_than_may_be() {
     let server =
-        Running::with(&settings("  limits: { in_flight: 2 }"), slow(Duration::from_millis(300))).await;
+        Running::with(&settings("  limits: { in_flight: 4 }"), slow(Duration::from_millis(300))).await;
     let refused = Arc::new(AtomicUsize::new(0));
     let asked: Vec<_> = (0..10)
         .map(|id| {
             let (client, refused) = (server.client(), Arc::clone(&refused));
             tokio::spawn(async move {
                 let reply = client.post(WRITE, write(id)).await;
-                if reply.status == 503 {
+                if reply.status == 429 {
                     assert_eq!(reply.headers["retry-after"], "1");
-                    assert!(reply.problem(503, "Unavailable").contains("limits.in_flight"));
+                    assert!(reply.problem(429, "Throttled").contains("half of limits.in_flight"));
                     refused.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -181,6 +181,32 @@ async fn no_more_requests_are_worked_on_than_may_be() {
     }
     assert_eq!(refused.load(Ordering::Relaxed), 8);
     assert_eq!(server.client().post(WRITE, write(1)).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_leaves_room_for_others() {
+    let keys = ["greedy", "modest", "late"].map(|name| (name, feature_server::new_key().unwrap()));
+    let listed = keys.each_ref().map(|(name, key)| {
+        format!("{{ name: {name}, sha256: {}, tenants: [acme], rights: [write] }}", key.hash.to_hex())
+    });
+    let server = Running::with(
+        &settings(&format!("  limits: {{ in_flight: 4 }}\n  auth: {{ keys: [{}] }}", listed.join(", "))),
+        slow(Duration::from_millis(500)),
+    )
+    .await;
+    let clients = keys.each_ref().map(|(_, key)| server.client().with("x-api-key", key.key.expose()));
+    let ask = |client: usize| clients[client].post(WRITE, write(1));
+    let greedy = futures::future::join_all((0..10).map(|_| ask(0)));
+    let modest = futures::future::join_all((0..2).map(|_| ask(1)));
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        ask(2).await
+    };
+    let (greedy, modest, late) = futures::join!(greedy, modest, late);
+    assert_eq!(greedy.iter().filter(|reply| reply.status == 200).count(), 2);
+    assert!(modest.iter().all(|reply| reply.status == 200));
+    assert!(late.problem(503, "Unavailable").contains("limits.in_flight"), "two have all there is");
     server.stop().await;
 }
 

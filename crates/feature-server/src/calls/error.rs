@@ -91,6 +91,12 @@ impl Refusal {
         Self::new(Cause::Busy, error.with_retry_after(std::time::Duration::from_secs(1)))
     }
 
+    /// One client has as much to do for it as one may.
+    pub(crate) fn too_much(message: impl Into<String>) -> Self {
+        let error = Error::new(ErrorKind::Throttled, message);
+        Self::new(Cause::Busy, error.with_retry_after(std::time::Duration::from_secs(1)))
+    }
+
     pub(crate) fn cause(&self) -> &Cause {
         &self.0.0
     }

@@ -12,17 +12,63 @@ pub(crate) struct Budget(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     taken: AtomicUsize,
-    limit: AtomicUsize,
+    /// How much there is, or of which budget half is.
+    limit: Limit,
+}
+
+#[derive(Debug)]
+enum Limit {
+    Amount(AtomicUsize),
+    HalfOf(Budget),
+}
+
+/// Why there is not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All have together as much as there is.
+    Whole,
+    /// One has as much as one may have.
+    Share,
+}
+
+impl Full {
+    /// Refuses a request for want of what a setting limits.
+    pub(crate) fn refusal(self, what: &str, setting: &str) -> Refusal {
+        match self {
+            Self::Whole => Refusal::busy(format!("the server has {what} as it may ({setting})")),
+            Self::Share => Refusal::too_much(format!(
+                "the server has {what} of yours as of any one client: half of {setting}"
+            )),
+        }
+    }
 }
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Shared { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }))
+        Self::of(Limit::Amount(AtomicUsize::new(limit)))
+    }
+
+    fn of(limit: Limit) -> Self {
+        Self(Arc::new(Shared { taken: AtomicUsize::new(0), limit }))
+    }
+
+    /// What one of those who share it may have of it.
+    pub(crate) fn share(&self) -> Self {
+        Self::of(Limit::HalfOf(self.clone()))
     }
 
     /// Says how much there is from now on. What is taken stays taken.
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.0.limit.store(limit, Ordering::Relaxed);
+        if let Limit::Amount(own) = &self.0.limit {
+            own.store(limit, Ordering::Relaxed);
+        }
+    }
+
+    fn limit(&self) -> usize {
+        match &self.0.limit {
+            Limit::Amount(limit) => limit.load(Ordering::Relaxed),
+            Limit::HalfOf(whole) => whole.limit().div_ceil(2),
+        }
     }
 
     /// How much is taken.
@@ -36,12 +82,29 @@ impl Budget {
     }
 
     /// So much of it, if it is there.
-    pub(crate) fn take(&self, amount: usize) -> Option<Reservation> {
-        let limit = self.0.limit.load(Ordering::Relaxed);
+    pub(crate) fn take(&self, amount: usize) -> Result<Reservation, Full> {
+        self.add(amount).map(|()| Reservation { budget: self.clone(), taken: amount })
+    }
+
+    fn add(&self, amount: usize) -> Result<(), Full> {
+        let limit = self.limit();
         let grown = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
             taken.checked_add(amount).filter(|taken| *taken <= limit)
         });
-        grown.ok().map(|_| Reservation { budget: self.clone(), taken: amount })
+        match &self.0.limit {
+            Limit::Amount(_) => grown.map(drop).map_err(|_| Full::Whole),
+            Limit::HalfOf(_) if grown.is_err() => Err(Full::Share),
+            Limit::HalfOf(whole) => whole.add(amount).inspect_err(|_| {
+                self.0.taken.fetch_sub(amount, Ordering::Relaxed);
+            }),
+        }
+    }
+
+    fn give_back(&self, amount: usize) {
+        self.0.taken.fetch_sub(amount, Ordering::Relaxed);
+        if let Limit::HalfOf(whole) = &self.0.limit {
+            whole.give_back(amount);
+        }
     }
 }
 
@@ -53,25 +116,25 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
+    /// A reservation of nothing, for the same client.
+    pub(crate) fn another(&self) -> Self {
+        self.budget.reserve()
+    }
+
     /// Takes so much in place of what it has.
     ///
     /// # Errors
-    /// `LimitExceeded` when one request may never have so much, `Unavailable` when others have it now.
+    /// `LimitExceeded` when one request may never have so much, `Unavailable` when others have it now,
+    /// `Throttled` when others of the same client have it.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), Refusal> {
         if let Some(less) = self.taken.checked_sub(bytes) {
-            self.budget.0.taken.fetch_sub(less, Ordering::Relaxed);
-            self.taken = bytes;
-            return Ok(());
+            self.budget.give_back(less);
+        } else {
+            let limit = self.budget.limit();
+            limit_of("what the request needs in memory", bytes, limit, "bytes (half of limits.memory)")?;
+            let full = self.budget.add(bytes - self.taken);
+            full.map_err(|full| full.refusal("as much in memory of requests and answers", "limits.memory"))?;
         }
-        let limit = self.budget.0.limit.load(Ordering::Relaxed);
-        limit_of("what the request needs in memory", bytes, limit, "bytes (limits.memory)")?;
-        let mut more = self.budget.take(bytes - self.taken).ok_or_else(|| {
-            Refusal::busy(
-                "the server has as much of requests and answers in memory as it may (limits.memory)",
-            )
-        })?;
-        // It is this one's now.
-        more.taken = 0;
         self.taken = bytes;
         Ok(())
     }
@@ -92,7 +155,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.0.taken.fetch_sub(self.taken, Ordering::Relaxed);
+        self.budget.give_back(self.taken);
     }
 }
 
@@ -119,5 +182,25 @@ mod tests {
         assert!(first.grow(1).is_err());
         drop(first);
         assert_eq!(budget.taken(), 0);
+    }
+
+    #[test]
+    fn one_client_leaves_half_of_it_to_others() {
+        let budget = Budget::new(100);
+        let (one, other) = (budget.share(), budget.share());
+        let (mut first, mut second) = (one.reserve(), one.reserve());
+        first.resize(30).unwrap();
+        second.resize(20).unwrap();
+        assert_eq!(second.grow(1).unwrap_err().error().kind(), ErrorKind::Throttled);
+        assert_eq!(second.resize(51).unwrap_err().error().kind(), ErrorKind::LimitExceeded);
+        let mut third = other.reserve();
+        third.resize(50).unwrap();
+        assert_eq!((one.taken(), other.taken(), budget.taken()), (50, 50, 100));
+        first.resize(0).unwrap();
+        assert_eq!(other.reserve().grow(1).unwrap_err().error().kind(), ErrorKind::Throttled);
+        let spare = budget.take(30).unwrap();
+        assert_eq!(second.grow(1).unwrap_err().error().kind(), ErrorKind::Unavailable);
+        drop((second, third, spare));
+        assert_eq!((one.taken(), other.taken(), budget.taken()), (0, 0, 0));
     }
 }

@@ -4,6 +4,7 @@
 //! Everything a call does is a call of [`UnifiedFeatureStore`]; here is only what a server adds: whose data it
 //! is, how much one request may be, and until when there must be an answer.
 
+mod clients;
 mod error;
 mod memory;
 mod read;
@@ -18,6 +19,7 @@ use futures::stream::BoxStream;
 use store_unified::{Decision, Registry, UnifiedFeatureStore};
 use tokio::time::Instant;
 
+pub(crate) use clients::{Client, Clients, Share};
 pub(crate) use error::{Cause, Refusal, RowFailure, shown};
 pub(crate) use memory::{Budget, Reservation};
 pub(crate) use read::{ReadRequest, Wanted};

@@ -207,7 +207,7 @@ where
             let one_until = (kind != Kind::Stream && !matches!(kind, Kind::Service(_)))
                 .then(|| context.began + live.settings.timeouts.request);
             let allowance = Allowance { message: live.settings.limits.body, one_until };
-            let memory = server.memory.reserve();
+            let memory = arrived.call.memory.another();
             let body = Metered::new(body, allowance, memory, refusing.clone(), Arc::clone(&received));
             answer(arrived, hyper::Request::from_parts(parts, body)).instrument(span).await
         }
@@ -241,13 +241,15 @@ async fn admit(
     let timeout = timeout_of(&parts.headers)?;
     let own = timeout.unwrap_or(live.deadline).min(live.settings.timeouts.request);
     let principal = context.principal.clone().unwrap_or_else(|| Arc::new(Principal::nobody()));
-    let (memory, deadline) = (server.memory.reserve(), context.began + own);
+    let share = server.share(live, &principal, context.peer.as_ref());
+    let (memory, deadline) = (share.memory.reserve(), context.began + own);
     let call = Call { live: Arc::clone(live), principal, deadline, memory };
     let working = match kind {
         Kind::Service(_) => None,
-        _ => Some(server.in_flight.take(1).ok_or_else(|| {
-            Refusal::busy("the server works on as many requests as it may (limits.in_flight)")
-        })?),
+        _ => {
+            let (what, setting) = http::IN_FLIGHT;
+            Some(share.in_flight.take(1).map_err(|full| full.refusal(what, setting))?)
+        }
     };
     Ok(Arrived { server: Arc::clone(server), call, working, timeout, refusing: refusing.clone() })
 }

@@ -23,10 +23,9 @@ pub(super) fn code_of(refusal: &Refusal) -> Code {
         Cause::UnknownView(_) | Cause::UnknownService(_) => Code::NotFound,
         Cause::UnknownPath | Cause::Method | Cause::MediaType | Cause::NotHere => Code::Unimplemented,
         Cause::SlowBody => Code::DeadlineExceeded,
-        Cause::Busy => Code::Unavailable,
         // Those that Feast's protocol has.
         Cause::Named { status: 404, .. } => Code::NotFound,
-        Cause::Call | Cause::Malformed(_) | Cause::EveryRow(_) | Cause::Named { .. } => {
+        Cause::Call | Cause::Malformed(_) | Cause::EveryRow(_) | Cause::Busy | Cause::Named { .. } => {
             code_of_kind(refusal.error().kind())
         }
     }

@@ -193,12 +193,12 @@ impl Writer {
 
     fn gather(&mut self, message: &Bytes) -> Result<(), Refusal> {
         let server = &self.arrived.server;
-        let (live, mut memory) = (server.live(), server.memory.reserve());
+        let (live, mut memory) = (server.live(), self.arrived.call.memory.another());
         let request: pb::WriteStreamRequest = Arrived::decode(&mut memory, message, &WRITE)?;
         let pb::WriteStreamRequest { tenant, view, rows } = request;
         match &self.target {
             None => {
-                let mut call = self.call(server.memory.reserve())?;
+                let mut call = self.call(self.arrived.call.memory.another())?;
                 call.on(&tenant, Right::Write)?.declared(&view)?;
                 self.target = Some((tenant, view));
             }

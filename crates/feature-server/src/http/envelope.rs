@@ -28,6 +28,9 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// What the server has too much of, and the setting.
+pub(crate) const IN_FLIGHT: (&str, &str) = ("as many requests to work on", "limits.in_flight");
+
 /// What is known of a request beside what it asks.
 pub(crate) struct Context {
     pub(crate) began: Instant,
@@ -98,9 +101,8 @@ pub(crate) async fn run<E: Endpoint>(
     let mut context = Context::new(&parts);
     let active = context.peer.as_ref().map(|peer| peer.pulse.request());
     let live = server.live();
-    let memory = server.memory.reserve();
     let span = trace::span(&context, E::ROUTE);
-    let outcome = answer(&server, &live, &mut context, endpoint, parts, body, memory).instrument(span).await;
+    let outcome = answer(&server, &live, &mut context, endpoint, parts, body).instrument(span).await;
     let (reply, refusal, taken) = match outcome {
         Ok((reply, taken)) => (reply, None, taken),
         Err(refusal) => (E::refuse(&refusal, &context), Some(refusal), Vec::new()),
@@ -121,7 +123,6 @@ async fn answer<E: Endpoint>(
     endpoint: Result<E, Refusal>,
     parts: Parts,
     body: axum::body::Body,
-    memory: Reservation,
 ) -> Result<(Reply, Vec<Reservation>), Refusal> {
     if !E::OPEN {
         let principal = authenticate(server, live, context, &parts.headers).await?;
@@ -131,13 +132,13 @@ async fn answer<E: Endpoint>(
     let longest = live.settings.timeouts.request;
     let timeout = timeout_of(&parts.headers)?.unwrap_or(live.deadline).min(longest);
     let principal = context.principal.clone().unwrap_or_else(|| Arc::new(Principal::nobody()));
-    let mut call = Call { live: Arc::clone(live), principal, deadline: context.began + timeout, memory };
+    let share = server.share(live, &principal, context.peer.as_ref());
+    let (deadline, memory) = (context.began + timeout, share.memory.reserve());
+    let mut call = Call { live: Arc::clone(live), principal, deadline, memory };
     if let Access::Tenant(tenant, right) = endpoint.access(&call)? {
         call.on(&tenant, right)?;
     }
-    let Some(working) = server.in_flight.take(1) else {
-        return Err(Refusal::busy("the server works on as many requests as it may (limits.in_flight)"));
-    };
+    let working = share.in_flight.take(1).map_err(|full| full.refusal(IN_FLIGHT.0, IN_FLIGHT.1))?;
     let (body, arriving) = match E::STREAMS {
         true => {
             let shown = Shown::of(token_of(&parts.headers), context.peer.as_ref());

@@ -20,9 +20,10 @@ pub(crate) fn status_of(refusal: &Refusal) -> StatusCode {
         Cause::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Cause::SlowBody => StatusCode::REQUEST_TIMEOUT,
         Cause::NotHere => StatusCode::NOT_IMPLEMENTED,
-        Cause::Busy => StatusCode::SERVICE_UNAVAILABLE,
         Cause::Named { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST),
-        Cause::Call | Cause::Malformed(_) | Cause::EveryRow(_) => status_of_kind(refusal.error().kind()),
+        Cause::Call | Cause::Malformed(_) | Cause::EveryRow(_) | Cause::Busy => {
+            status_of_kind(refusal.error().kind())
+        }
     }
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
             }
         };
         connections.set_limit(state.live().settings.limits.connections);
-        let Some(slot) = connections.take(1) else {
+        let Ok(slot) = connections.take(1) else {
             state.metrics.turned_away(Turned::Connections);
             continue;
         };
@@ -89,7 +89,7 @@ pub(crate) async fn run(listener: TcpListener, state: Arc<State>, router: Router
     }
     // Whoever has connected before this moment may have sent a request.
     while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-        let Some(slot) = connections.take(1) else { break };
+        let Ok(slot) = connections.take(1) else { break };
         tasks.spawn(spawned(stream, address, slot));
     }
     drop(listener);
@@ -113,7 +113,7 @@ pub(crate) async fn run_admin(listener: TcpListener, state: Arc<State>, router: 
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                let Some(slot) = connections.take(1) else { continue };
+                let Ok(slot) = connections.take(1) else { continue };
                 let stopping = stopping.clone();
                 let state = Arc::clone(&state);
                 tokio::spawn(connection(stream, address, slot, state, router.clone(), stopping, None));

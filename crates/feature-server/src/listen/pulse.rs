@@ -1,16 +1,24 @@
 //! What goes on on a connection, so that one on which nothing does can be closed.
 
+use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::settings::Timeouts;
+
+/// How long is read, and thrown away, what a client sends after its last answer. Were it left unread, the
+/// kernel would reset the connection, and with it the answer that is still under way.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How much of it, in bytes.
+const UNREAD: usize = 2 << 20;
 
 /// When something last went on on a connection. Instants are milliseconds since it was opened, plus one;
 /// zero is none.
@@ -153,11 +161,13 @@ impl Drop for Active {
 pub(super) struct Watched<S> {
     stream: S,
     pulse: Arc<Pulse>,
+    /// Until when the client may notice that the connection is closed, and how much it has sent meanwhile.
+    farewell: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+        Self { stream, pulse, farewell: None }
     }
 }
 
@@ -176,7 +186,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.pulse.sent(&poll);
@@ -201,8 +211,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let (until, sent) = match &mut this.farewell {
+            Some(farewell) => farewell,
+            none => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                none.insert((Box::pin(tokio::time::sleep(FAREWELL)), 0))
+            }
+        };
+        let mut bytes = [MaybeUninit::uninit(); 4096];
+        while *sent < UNREAD && until.as_mut().poll(cx).is_pending() {
+            let mut unread = ReadBuf::uninit(&mut bytes);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut unread));
+            if read.is_err() || unread.filled().is_empty() {
+                break;
+            }
+            *sent += unread.filled().len();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

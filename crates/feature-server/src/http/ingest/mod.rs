@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{Access, Arriving, Content, Endpoint, Reply, Request, media};
 use crate::auth::{Right, Shown};
-use crate::calls::{Call, Cause, Refusal};
+use crate::calls::{Call, Cause, Refusal, Reservation};
 use crate::live::State as Server;
 use crate::observe::Route;
 use arriving::Body;
@@ -27,7 +27,7 @@ use options::Options;
 
 /// A stream of Arrow as far as its messages are right.
 #[cfg(feature = "fuzz")]
-pub(super) fn checked<R: std::io::Read>(stream: R, memory: crate::calls::Reservation) -> impl std::io::Read {
+pub(super) fn checked<R: std::io::Read>(stream: R, memory: Reservation) -> impl std::io::Read {
     Checked::new(stream, memory)
 }
 
@@ -59,13 +59,13 @@ impl Endpoint for Ingest {
         let slot = server
             .ingests
             .take(1)
-            .ok_or_else(|| Refusal::busy("the server takes in as many streams as it may (limits.ingests)"))?;
+            .map_err(|full| full.refusal("as many streams to take in", "limits.ingests"))?;
         let view = call.on(&self.tenant, Right::Write)?.declared(&self.view)?.cloned();
         call.memory.resize(MEMORY)?;
         let until = super::timeout_of(&request.headers)?.map(|timeout| Instant::now() + timeout);
         let (lines, answer) = lines::pair(listed);
         let body = Body::of(body, Arc::clone(&server), lines.clone());
-        let opened = open(&body, &server, what.with_clock(&*call.live.clock), view.as_ref());
+        let opened = open(&body, &call.memory, what.with_clock(&*call.live.clock), view.as_ref());
         let load = by(until, opened).await?;
         let work = Work { load, server, shown, lines, until, tenant: self.tenant, view: self.view };
         let work = async move {
@@ -82,7 +82,7 @@ impl Endpoint for Ingest {
 /// Reads the beginning of the body.
 async fn open(
     body: &Body,
-    server: &Server,
+    memory: &Reservation,
     what: options::What,
     view: Option<&FeatureView>,
 ) -> Result<Load, Refusal> {
@@ -90,7 +90,7 @@ async fn open(
     let reader = body.reader();
     let input = match format {
         feature_ingest::Format::Arrow => {
-            Input::reader("the body", Some(format), Checked::new(reader, server.memory.reserve()))
+            Input::reader("the body", Some(format), Checked::new(reader, memory.another()))
         }
         format => Input::reader("the body", Some(format), reader),
     };

@@ -13,6 +13,7 @@ use redb::{
     Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
 };
 
+use crate::cache::RecordCache;
 use crate::config::EmbeddedConfig;
 use crate::engine::{Engine, RECORDS, contain};
 use crate::error::{BACKEND, foreign, from_redb};
@@ -32,7 +33,9 @@ enum Found {
 pub(crate) fn open(config: &EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Engine> {
     config.validate()?;
     let mut builder = Builder::new();
-    builder.set_cache_size(config.cache_bytes).set_check_integrity_on_open(config.check_on_open);
+    // Half is for pages, which writes and scans need; half for records.
+    let half = config.cache_bytes / 2;
+    builder.set_cache_size(half).set_check_integrity_on_open(config.check_on_open);
     let name = config.name();
     let db = match &config.path {
         Some(path) => open_file(&builder, path, &name)?,
@@ -42,7 +45,7 @@ pub(crate) fn open(config: &EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Eng
             Ok(db)
         })?,
     };
-    Ok(Engine::new(db, name, config.path.clone(), clock))
+    Ok(Engine::new(db, name, config.path.clone(), clock, Arc::new(RecordCache::new(half))))
 }
 
 fn open_file(builder: &Builder, path: &Path, name: &str) -> Result<Database> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError};
 use feature_core::{Clock, Error, Result, Timestamp};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
+use crate::cache::RecordCache;
 use crate::error::{closed, failed_before, from_panic, from_redb};
 
 /// Canonical text of a record's key, and the record.
@@ -25,6 +26,7 @@ pub(crate) struct Engine {
     pub(crate) name: String,
     pub(crate) path: Option<PathBuf>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cache: Arc<RecordCache>,
     /// No record expires before this, in microseconds; what is not known yet is `i64::MIN`.
     earliest_expiry: AtomicI64,
     closing: AtomicBool,
@@ -34,12 +36,19 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(db: Database, name: String, path: Option<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        db: Database,
+        name: String,
+        path: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
+        cache: Arc<RecordCache>,
+    ) -> Self {
         Self {
             db: RwLock::new(Some(db)),
             name,
             path,
             clock,
+            cache,
             earliest_expiry: AtomicI64::new(i64::MIN),
             closing: AtomicBool::new(false),
             trouble: Mutex::new(None),
@@ -74,6 +83,8 @@ impl Engine {
     /// Works on the database while nobody else does.
     pub(crate) fn alone<T>(&self, work: impl FnOnce(&mut Database) -> Result<T, redb::Error>) -> Result<T> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // A repair may take something back.
+        self.cache.clear();
         self.run(db.as_mut(), work)
     }
 
@@ -81,6 +92,7 @@ impl Engine {
     pub(crate) fn close(&self) -> Result<()> {
         self.stop_background();
         let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.cache.clear();
         match db {
             Some(db) => self.run(Some(db), |db| Ok(db.close()?)),
             None => Ok(()),

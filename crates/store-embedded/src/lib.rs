@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
+mod cache;
 mod config;
 mod connect;
 mod engine;

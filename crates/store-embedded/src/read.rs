@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use feature_core::{RecordKey, Result, VersionedRecord};
 
+use crate::cache::{Lookup, Place, RecordCache};
 use crate::engine::{Engine, Records, blocking};
 use crate::error::from_redb;
 
@@ -20,25 +21,63 @@ pub(crate) async fn get(engine: &Arc<Engine>, keys: &[RecordKey]) -> Rows {
     }
     // A task that only reads must let others run now and then.
     tokio::task::coop::consume_budget().await;
+    let (mut rows, missing) = cached(&engine.cache, keys);
+    if missing.is_empty() {
+        return rows;
+    }
+    let wanted: Vec<_> = missing.iter().filter_map(|(row, place)| Some((keys.get(*row)?, *place))).collect();
     // Not inline while compaction holds the database: a task must not wait for that.
-    let inline = (keys.len() <= INLINE_KEYS)
-        .then(|| engine.read_at_once(|records| Ok(rows(engine, records, keys))).ok())
+    let inline = (missing.len() <= INLINE_KEYS)
+        .then(|| engine.read_at_once(|records| Ok(stored(engine, records, wanted.iter().copied()))).ok())
         .flatten();
-    let rows = match inline {
-        Some(rows) => rows,
+    let found = match inline {
+        Some(found) => found,
         None => {
-            let keys = keys.to_vec();
-            blocking(engine, move |engine| engine.read(|records| Ok(rows(engine, records, &keys)))).await
+            let wanted: Vec<_> = wanted.iter().map(|(key, place)| ((*key).clone(), *place)).collect();
+            blocking(engine, move |engine| {
+                engine.read(|records| {
+                    Ok(stored(engine, records, wanted.iter().map(|(key, place)| (key, *place))))
+                })
+            })
+            .await
         }
     };
-    rows.unwrap_or_else(|error| error.for_rows(keys.len()))
+    let found = found.unwrap_or_else(|error| error.for_rows(missing.len()));
+    for ((row, _), found) in missing.iter().zip(found) {
+        if let Some(row) = rows.get_mut(*row) {
+            *row = found;
+        }
+    }
+    rows
 }
 
-fn rows(engine: &Engine, records: &Records, keys: &[RecordKey]) -> Rows {
+/// A row for each key, and which of them are missing in the cache.
+fn cached(cache: &RecordCache, keys: &[RecordKey]) -> (Rows, Vec<(usize, Place)>) {
+    let (mut text, mut missing) = (String::new(), Vec::new());
+    let row = |(row, key): (usize, &RecordKey)| {
+        text.clear();
+        key.write_text(&mut text);
+        match cache.get(text.as_bytes()) {
+            Lookup::Hit(bytes) => Ok(Some(VersionedRecord { bytes, version: 0 })),
+            Lookup::Miss(place) => {
+                missing.push((row, place));
+                Ok(None)
+            }
+        }
+    };
+    (keys.iter().enumerate().map(row).collect(), missing)
+}
+
+/// What the database has of keys that the cache has not; it goes into the cache.
+fn stored<'a>(
+    engine: &Engine,
+    records: &Records,
+    wanted: impl ExactSizeIterator<Item = (&'a RecordKey, Place)>,
+) -> Rows {
     // All records of a batch share one allocation.
-    let mut bytes = Vec::new();
+    let (count, mut bytes) = (wanted.len(), Vec::new());
     let mut text = String::new();
-    let mut find = |key: &RecordKey| {
+    let find = |(key, place): (&RecordKey, Place)| {
         text.clear();
         key.write_text(&mut text);
         let Some(record) =
@@ -47,14 +86,15 @@ fn rows(engine: &Engine, records: &Records, keys: &[RecordKey]) -> Rows {
             return Ok(None);
         };
         let (start, record) = (bytes.len(), record.value());
+        engine.cache.put(place, text.as_bytes(), record);
         if start == 0 {
             // Records of a view are of similar size.
-            bytes.reserve(record.len().saturating_mul(keys.len()).min(1 << 20));
+            bytes.reserve(record.len().saturating_mul(count).min(1 << 20));
         }
         bytes.extend_from_slice(record);
         Ok(Some(start..bytes.len()))
     };
-    let found: Vec<_> = keys.iter().map(&mut find).collect();
+    let found: Vec<_> = wanted.map(find).collect();
     let bytes = Bytes::from(bytes);
     let row = |place: Range<usize>| VersionedRecord { bytes: bytes.slice(place), version: 0 };
     found.into_iter().map(|found| Ok(found?.map(row))).collect()

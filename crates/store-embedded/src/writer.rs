@@ -9,6 +9,7 @@ use feature_core::{Error, ErrorKind, Result, Timestamp};
 use redb::{AccessGuard, Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
+use crate::cache::Changing;
 use crate::config::Durability;
 use crate::engine::{Engine, RECORDS};
 use crate::key::KeyRange;
@@ -99,6 +100,8 @@ where
 pub(crate) struct Batch<'txn> {
     records: Table<'txn, &'static [u8], &'static [u8]>,
     changes: Changes,
+    /// What of the cache is no longer true.
+    stale: Changing,
 }
 
 #[derive(Default)]
@@ -125,6 +128,7 @@ impl Batch<'_> {
         record: &[u8],
         expires_at: Option<Timestamp>,
     ) -> Result<(), redb::Error> {
+        self.stale.change(key);
         self.records.insert(key, record)?;
         let changes = &mut self.changes;
         changes.any = true;
@@ -135,6 +139,7 @@ impl Batch<'_> {
 
     /// Whether there was such a record.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Result<bool, redb::Error> {
+        self.stale.change(key);
         let existed = self.records.remove(key)?.is_some();
         self.changes.any |= existed;
         self.changes.bytes += key.len() as u64;
@@ -207,14 +212,19 @@ impl WriterThread {
             (_, unsynced) => unsynced.map_or(0, |(_, bytes)| bytes) + bytes >= MAX_UNSYNCED_BYTES,
         };
         let mut synced = false;
+        // Until it is known what became of the transaction.
+        let mut stale = None;
         let outcome = self.engine.with(|db| {
             let mut txn = db.begin_write()?;
-            let mut batch = Batch { records: txn.open_table(RECORDS)?, changes: Changes::default() };
-            for job in &mut group {
-                job.run(&mut batch)?;
-            }
-            changes = std::mem::take(&mut batch.changes);
-            drop(batch);
+            (changes, stale) = {
+                let records = txn.open_table(RECORDS)?;
+                let mut batch =
+                    Batch { records, changes: Changes::default(), stale: self.engine.cache.changes() };
+                for job in &mut group {
+                    job.run(&mut batch)?;
+                }
+                (batch.changes, Some(batch.stale))
+            };
             if !changes.any {
                 return Ok(txn.abort()?);
             }
@@ -223,6 +233,7 @@ impl WriterThread {
             committing = true;
             Ok(txn.commit()?)
         });
+        drop(stale);
         if outcome.is_ok() && changes.any {
             if let Some(earliest) = changes.earliest_expiry {
                 self.engine.note_expiry(earliest);

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use feature_core::{
@@ -275,37 +275,43 @@ async fn compaction_shrinks_the_file_and_keeps_the_rest_while_it_is_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_read_while_one_writes_and_one_gives_up() {
-    let store = Arc::new(Store::connect(&EmbeddedConfig::default()).unwrap());
-    store.write("t", 1, 0, Ttl::Never).await.unwrap();
-    let writes = {
-        let store = Arc::clone(&store);
-        tokio::spawn(async move {
-            for value in 1..300 {
-                store.write("t", 1, value, Ttl::Never).await.unwrap();
-                // A call that is dropped at once, done or not, leaves no half.
-                let write = store.write("t", 2, value, Ttl::Never);
-                let _ = tokio::time::timeout(Duration::ZERO, write).await;
-            }
-        })
-    };
-    let reads = (0..4).map(|_| {
-        let (store, done) = (Arc::clone(&store), writes.abort_handle());
-        tokio::spawn(async move {
-            let mut last = 0;
-            while !done.is_finished() {
-                let value = store.read("t", 1).await.unwrap().unwrap();
-                assert!(value >= last, "{value} after {last}");
-                last = value;
-                store.read("t", 2).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-        })
-    });
-    for read in reads.collect::<Vec<_>>() {
-        read.await.unwrap();
+    let directory = directory();
+    for config in [EmbeddedConfig::default(), EmbeddedConfig::file(directory.path().join("s.redb"))] {
+        let store = Arc::new(Store::connect(&config).unwrap());
+        store.write("t", 1, 0, Ttl::Never).await.unwrap();
+        // What somebody has seen, or was told is written, everybody sees who reads after that.
+        let seen = Arc::new(AtomicI64::new(0));
+        let writes = {
+            let (store, seen) = (Arc::clone(&store), Arc::clone(&seen));
+            tokio::spawn(async move {
+                for value in 1..300 {
+                    store.write("t", 1, value, Ttl::Never).await.unwrap();
+                    seen.fetch_max(value, Ordering::SeqCst);
+                    // A call that is dropped at once, done or not, leaves no half.
+                    let write = store.write("t", 2, value, Ttl::Never);
+                    let _ = tokio::time::timeout(Duration::ZERO, write).await;
+                }
+            })
+        };
+        let reads = (0..4).map(|_| {
+            let (store, seen, done) = (Arc::clone(&store), Arc::clone(&seen), writes.abort_handle());
+            tokio::spawn(async move {
+                while !done.is_finished() {
+                    let before = seen.load(Ordering::SeqCst);
+                    let value = store.read("t", 1).await.unwrap().unwrap();
+                    assert!(value >= before, "{value} after {before}");
+                    seen.fetch_max(value, Ordering::SeqCst);
+                    store.read("t", 2).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        for read in reads.collect::<Vec<_>>() {
+            read.await.unwrap();
+        }
+        writes.await.unwrap();
+        assert_eq!(store.read("t", 1).await.unwrap(), Some(299));
     }
-    writes.await.unwrap();
-    assert_eq!(store.read("t", 1).await.unwrap(), Some(299));
 }
 
 #[tokio::test]

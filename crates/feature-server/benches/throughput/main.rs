@@ -10,7 +10,9 @@
     reason = "a benchmark reports, and ends where it cannot"
 )]
 
+mod attack;
 mod grpc;
+mod latency;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,9 +25,12 @@ use axum::routing::post;
 use feature_core::{EntityKey, Error, FeatureWrite, Features, OnlineStoreBackend, SystemClock};
 use feature_server::settings::ServerSettings;
 use feature_server::{Server, Serving};
+use latency::Latency;
 use store_embedded::EmbeddedOnlineStore;
+use store_redis::{RedisConfig, RedisOnlineStore};
 use store_testkit::bench::{BenchOptions, BenchResult, report};
-use store_unified::{Settings, SettingsFormat, SettingsReader, UnifiedFeatureStore};
+use store_testkit::servers::{RedisOptions, Server as RedisServer};
+use store_unified::{FeatureRequest, Settings, SettingsFormat, SettingsReader, UnifiedFeatureStore};
 
 /// As in the program `fstore`.
 #[global_allocator]
@@ -51,6 +56,7 @@ const CASES: [Case; 5] = [
     Case("feast_json_100x50", 100, FEAST, JSON),
 ];
 
+const REDIS_ARROW: &str = "redis_arrow_100x50";
 const GRPC_ROWS: usize = 100;
 
 /// Says what this program is when it is one of the servers.
@@ -62,7 +68,14 @@ fn main() {
         let role: Vec<&str> = role.split_whitespace().collect();
         return runtime.block_on(async {
             match role[..] {
-                ["server"] => serve().await,
+                ["server"] => serve(&settings(""), None).await,
+                ["server", "keys"] => serve(&settings(&keys()), None).await,
+                ["server", redis] => serve(&settings(""), Some(redis)).await,
+                ["reads", address, seconds, rate, rows] => {
+                    let (rate, rows) = (rate.parse().unwrap(), rows.parse().unwrap());
+                    latency::reads(address.parse().unwrap(), secs(seconds), rate, rows).await;
+                }
+                ["attack", name, address] => attack::attack(name, address.parse().unwrap()).await,
                 ["bare", size] => bare(size.parse().unwrap()).await,
                 ["bare_grpc", size] => grpc::bare(size.parse().unwrap()).await,
                 ["grpc_reads", address, seconds] => {
@@ -70,6 +83,9 @@ fn main() {
                 }
                 ["grpc_writes", address, seconds] => {
                     println!("{}", grpc::write_stream(address.parse().unwrap(), secs(seconds)).await);
+                }
+                ["library_reads", redis, seconds] => {
+                    println!("{}", library_reads(redis, secs(seconds)).await);
                 }
                 ["library_writes", seconds] => println!("{}", library_writes(secs(seconds)).await),
                 _ => panic!("{role:?}"),
@@ -90,6 +106,13 @@ fn main() {
     if options.wants("grpc_write_stream") {
         results.push(grpc_writes(&options, &ours));
     }
+    if options.wants(REDIS_ARROW) {
+        results.push(redis_arrow(&options));
+    }
+    if options.wants("p99_at_half_load") {
+        half_load(&options, &ours);
+    }
+    attack::others(&options);
     report(&options, "server, against a bare route that answers as many bytes", &results).unwrap();
 }
 
@@ -99,25 +122,70 @@ fn secs(text: &str) -> Duration {
 
 fn http(options: &BenchOptions, ours: &Process, case: &Case) -> BenchResult {
     let Case(name, rows, path, accept) = case;
-    let body = body(*rows, path);
-    let raw = Process::start(&format!("bare {}", length_of_answer(ours.address, path, accept, &body)));
-    let script = tempfile::NamedTempFile::new().unwrap();
-    let lua = format!(
-        "wrk.method = \"POST\"\nwrk.body = [==[{body}]==]\nwrk.headers[\"content-type\"] = \"{JSON}\"\n\
-         wrk.headers[\"accept\"] = \"{accept}\"\n"
-    );
-    std::fs::write(script.path(), lua).unwrap();
-    let load = |address: SocketAddr, seconds: u32| {
+    let length = length_of_answer(ours.address, path, accept, &body(*rows, path));
+    let raw = Process::start(&format!("bare {length}"));
+    let load = Wrk::new(case);
+    in_turns(
+        options,
+        name,
+        |seconds| load.rate(ours.address, seconds),
+        |seconds| load.rate(raw.address, seconds),
+    )
+}
+
+/// The load generator, with what it asks.
+struct Wrk {
+    script: tempfile::NamedTempFile,
+    path: &'static str,
+}
+
+impl Wrk {
+    fn new(Case(_, rows, path, accept): &Case) -> Self {
+        let script = tempfile::NamedTempFile::new().unwrap();
+        let lua = format!(
+            "wrk.method = \"POST\"\nwrk.body = [==[{}]==]\nwrk.headers[\"content-type\"] = \"{JSON}\"\n\
+             wrk.headers[\"accept\"] = \"{accept}\"\n",
+            body(*rows, path)
+        );
+        std::fs::write(script.path(), lua).unwrap();
+        Self { script, path }
+    }
+
+    /// Requests per second.
+    fn rate(&self, address: SocketAddr, seconds: u32) -> f64 {
         let mut wrk = Command::new("wrk");
         let (connections, duration) = (CONNECTIONS.to_string(), format!("{seconds}s"));
-        wrk.args(["-t", "1", "-c", &connections, "-d", &duration, "-s"]).arg(script.path());
-        let said =
-            String::from_utf8(wrk.arg(format!("http://{address}{path}")).output().unwrap().stdout).unwrap();
+        wrk.args(["-t", "1", "-c", &connections, "-d", &duration, "-s"]).arg(self.script.path());
+        wrk.arg(format!("http://{address}{}", self.path));
+        let said = String::from_utf8(wrk.output().unwrap().stdout).unwrap();
         assert!(!said.contains("Non-2xx"), "{said}");
         let rate = said.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
-        rate.unwrap_or_else(|| panic!("{said}")).trim().parse::<f64>().unwrap()
-    };
-    in_turns(options, name, |seconds| load(ours.address, seconds), |seconds| load(raw.address, seconds))
+        rate.unwrap_or_else(|| panic!("{said}")).trim().parse().unwrap()
+    }
+}
+
+/// A hundred entities as Arrow from a server over Redis, against what the library reads by itself.
+fn redis_arrow(options: &BenchOptions) -> BenchResult {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = runtime.block_on(RedisServer::start_redis(&RedisOptions::default())).unwrap();
+    let ours = Process::start(&format!("server {}", redis.url()));
+    let wrk = Wrk::new(&Case(REDIS_ARROW, 100, READ, ARROW));
+    let library = |seconds: u32| rate(&format!("library_reads {} {seconds}", redis.url()));
+    in_turns(options, REDIS_ARROW, |seconds| wrk.rate(ours.address, seconds), library)
+}
+
+/// How long reads of a hundred entities take at half of the load that the server can bear.
+fn half_load(options: &BenchOptions, ours: &Process) {
+    let (rounds, seconds) = if options.quick { (1, 3) } else { (5, 10) };
+    let highest = Wrk::new(&Case("", 100, READ, JSON)).rate(ours.address, seconds);
+    let half = (highest / 2.0) as u32;
+    let measured: Vec<_> = (0..rounds).map(|_| Latency::measure(ours.address, seconds, half, 100)).collect();
+    let Latency { p50, p99, failed } = Latency::median(&measured);
+    println!(
+        "p99_at_half_load: {half}/s of 100 x 50 as JSON, half of {highest:.0}/s: p50 {p50:.2} ms, p99 {p99:.2} ms, \
+         {:.2} times as long; {failed} failed",
+        p99 / p50
+    );
 }
 
 /// Reads of a hundred entities over gRPC.
@@ -236,11 +304,22 @@ fn value(id: usize, n: usize) -> f64 {
     (id * 31 + n) as f64 / 7.0
 }
 
-fn settings() -> String {
+/// Keys: of those who behave well, and of those who do not.
+const KEYS: [&str; 2] = ["good", "bad"];
+
+fn keys() -> String {
+    let key = |key: &&str| {
+        let hash = feature_server::KeyHash::of(key).to_hex();
+        format!("{{ name: {key}, sha256: '{hash}', tenants: [bench], rights: [read, write] }}")
+    };
+    format!("auth: {{ keys: [{}] }}, ", KEYS.iter().map(key).collect::<Vec<_>>().join(", "))
+}
+
+fn settings(server: &str) -> String {
     let features: Vec<String> = (0..FEATURES).map(|n| format!("{}: float64", feature(n))).collect();
     format!(
         "stores: {{ main: 'embedded:' }}
-server: {{ listen: '127.0.0.1:0', admin: off, feast: {{ tenant: bench }} }}
+server: {{ {server}listen: '127.0.0.1:0', admin: off, feast: {{ tenant: bench }} }}
 feature_views:
   - {{ name: {VIEW}, entities: [customer_id], features: {{ {} }} }}
 feature_services:
@@ -250,10 +329,16 @@ feature_services:
     )
 }
 
-async fn open() -> (Settings, ServerSettings, UnifiedFeatureStore) {
-    let backend: Arc<dyn OnlineStoreBackend> = Arc::new(EmbeddedOnlineStore::in_memory().unwrap());
+async fn open(settings: &str, redis: Option<&str>) -> (Settings, ServerSettings, UnifiedFeatureStore) {
+    let backend: Arc<dyn OnlineStoreBackend> = match redis {
+        None => Arc::new(EmbeddedOnlineStore::in_memory().unwrap()),
+        Some(url) => {
+            let config = RedisConfig::from_url(&url.parse().unwrap()).unwrap();
+            Arc::new(RedisOnlineStore::connect(config).await.unwrap())
+        }
+    };
     let reader = SettingsReader::new(SettingsFormat::Yaml);
-    let (settings, server) = feature_server::settings::read(&reader, &settings()).unwrap();
+    let (settings, server) = feature_server::settings::read(&reader, settings).unwrap();
     let store = settings.open(async |_| Ok::<_, Error>(Arc::clone(&backend)), SystemClock).await.unwrap();
     (settings, server, store)
 }
@@ -263,9 +348,35 @@ fn row(id: usize) -> FeatureWrite {
     FeatureWrite::new(EntityKey::new("customer_id", id as u64).unwrap(), features)
 }
 
+/// Reads of a hundred entities per second that the library does over Redis, as many at a time as clients of the
+/// server do.
+async fn library_reads(redis: &str, time: Duration) -> f64 {
+    let (_, _, store) = open(&settings(""), Some(redis)).await;
+    let ids = (0..100).map(|row| EntityKey::new("customer_id", (row * 37 % ENTITIES) as u64).unwrap());
+    let request = FeatureRequest::service("bench", "all", ids);
+    let begun = Instant::now();
+    let callers = (0..CONNECTIONS).map(|_| {
+        let (store, request) = (store.clone(), request.clone());
+        tokio::spawn(async move {
+            let mut done = 0;
+            while begun.elapsed() < time {
+                let table = store.read(&request).await.unwrap();
+                assert_eq!(table.columns().count(), FEATURES);
+                done += 1;
+            }
+            done
+        })
+    });
+    let mut done = 0;
+    for caller in callers.collect::<Vec<_>>() {
+        done += caller.await.unwrap();
+    }
+    f64::from(done) / begun.elapsed().as_secs_f64()
+}
+
 /// Rows per second that the library writes, a message's worth at a time.
 async fn library_writes(time: Duration) -> f64 {
-    let (_, _, store) = open().await;
+    let (_, _, store) = open(&settings(""), None).await;
     let rows: Vec<FeatureWrite> = (0..ENTITIES).map(row).collect();
     let (begun, mut written) = (Instant::now(), 0);
     for rows in rows.chunks(grpc::WRITE_ROWS).cycle() {
@@ -278,9 +389,9 @@ async fn library_writes(time: Duration) -> f64 {
     written as f64 / begun.elapsed().as_secs_f64()
 }
 
-async fn serve() {
+async fn serve(settings: &str, redis: Option<&str>) {
     let metrics = feature_server::install_metrics().unwrap();
-    let (settings, server, store) = open().await;
+    let (settings, server, store) = open(settings, redis).await;
     for chunk in (0..ENTITIES).collect::<Vec<_>>().chunks(1_000) {
         let rows = chunk.iter().map(|id| row(*id));
         store.batch_write("bench", VIEW, rows).await.unwrap().into_result().unwrap();

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMillisecondArray,
@@ -179,5 +179,41 @@ async fn a_wrong_stream_is_told_what_is_wrong() {
         assert_eq!(reply.status, status, "{}", reply.text());
         assert!(reply.json()["detail"].as_str().unwrap().contains(part), "{}", reply.text());
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_scan_comes_as_record_batches() {
+    let server = Running::start("").await;
+    let client = server.client();
+    let rows: Vec<_> = (0..3_000)
+        .map(|id| {
+            let features = json!({ "orders": id, "score": if id % 3 == 0 { Value::Null } else { json!(0.5) } });
+            json!({ "entity": { "customer_id": id }, "features": features })
+        })
+        .collect();
+    let path = "/v1/tenants/acme/views/customers";
+    let reply = client.post(&format!("{path}/write"), json!({ "rows": rows }).to_string()).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let reply = client.clone().with("accept", ARROW).get(&format!("{path}/scan")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.headers["content-type"], ARROW);
+    let batches: Vec<RecordBatch> =
+        StreamReader::try_new(&reply.body[..], None).unwrap().map(Result::unwrap).collect();
+    assert!(batches.len() >= 3 && batches.iter().all(|batch| batch.num_rows() <= 1_024));
+    let mut found: Vec<(i64, i64, bool)> = Vec::new();
+    for batch in &batches {
+        let ids = batch["customer_id"].as_string::<i32>().iter().flatten().map(|id| id.parse().unwrap());
+        let orders = batch["orders"].as_primitive::<Int64Type>().values().iter().copied();
+        let scores = batch["score"].as_primitive::<Float64Type>().iter().map(|score| score.is_none());
+        found.extend(ids.zip(orders).zip(scores).map(|((id, orders), score)| (id, orders, score)));
+        assert_eq!(batch["event_time"].null_count(), 0);
+        assert_eq!(batch["error"].null_count(), batch.num_rows());
+    }
+    found.sort_unstable();
+    assert!(found.iter().copied().eq((0..3_000).map(|id| (id, id, id % 3 == 0))));
+    // A store without rows is a schema and its end.
+    let reply = client.clone().with("accept", ARROW).get("/v1/tenants/acme/views/devices/scan").await;
+    assert_eq!(StreamReader::try_new(&reply.body[..], None).unwrap().count(), 0);
     server.stop().await;
 }

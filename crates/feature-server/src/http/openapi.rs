@@ -170,7 +170,7 @@ fn operation(path: &str, summary: &str, body: Option<&str>, answer: &str) -> Val
     let content = |name: &str| match name {
         "Nothing" => None,
         "Page" => Some(json!({ "text/html": {} })),
-        "Rows" => Some(json!({ media::NDJSON: { "schema": reference("Row") } })),
+        "Rows" => Some(json!({ media::NDJSON: { "schema": reference("Row") }, media::ARROW: {} })),
         "Lines" => Some(json!({ media::NDJSON: { "schema": reference("Line") } })),
         "Table" => Some(json!({ media::JSON: { "schema": reference(name) }, media::ARROW: {} })),
         name => Some(json!({ media::JSON: { "schema": reference(name) } })),

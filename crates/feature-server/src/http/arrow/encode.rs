@@ -100,7 +100,12 @@ fn values(column: &Column<'_>) -> Result<ArrayRef, Refusal> {
             column.name
         )));
     };
-    Ok(match value_type {
+    Ok(of_type(values, value_type))
+}
+
+/// Values of a type; null where a value is of another.
+pub(super) fn of_type(values: &[FeatureValue], value_type: ValueType) -> ArrayRef {
+    match value_type {
         ValueType::Bool => Arc::new(values.iter().map(FeatureValue::as_bool).collect::<BooleanArray>()),
         ValueType::Int32 => numbers::<Int32Type>(values, |value| match value {
             FeatureValue::Int32(v) => Some(*v),
@@ -134,7 +139,7 @@ fn values(column: &Column<'_>) -> Result<ArrayRef, Refusal> {
         })),
         ValueType::Map => Arc::new(values.iter().map(json_text).collect::<StringArray>()),
         _ => lists(values, value_type),
-    })
+    }
 }
 
 fn json_text(value: &FeatureValue) -> Option<String> {
@@ -148,7 +153,7 @@ fn numbers<T: ArrowPrimitiveType>(
     Arc::new(values.iter().map(number).collect::<PrimitiveArray<T>>())
 }
 
-fn instants(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
+pub(super) fn instants(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
     let micros = times.map(|time| time.map(Timestamp::as_micros));
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone(UTC))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod message;
+pub(crate) mod scan;
 
 use std::sync::Arc;
 

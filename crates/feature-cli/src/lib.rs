@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod settings;
 mod streams;
+mod telemetry;
 
 use std::ffi::OsString;
 

@@ -53,7 +53,8 @@ pub struct EmbeddedConfig {
     pub path: Option<PathBuf>,
     /// When an acknowledged write is safe from a crash. Default each write.
     pub durability: Durability,
-    /// How much of the file may be kept in memory, in bytes. Default 64 MiB.
+    /// How much of the store may be kept in memory, in bytes: half as pages of the file, half as records that were
+    /// read lately. Default 64 MiB.
     pub cache_bytes: usize,
     /// How often records past their expiry are looked for and removed. Default 60 s.
     pub reclaim_interval: Duration,
@@ -86,7 +87,7 @@ impl EmbeddedConfig {
     /// |---|---|
     /// | `durability` | `each_write` (default), `interval` or `off` |
     /// | `interval` | with `durability=interval`; default `100ms` |
-    /// | `cache_mb` | memory for the cache, in MiB; default 64 |
+    /// | `cache_mb` | memory for pages and for records that were read lately, in MiB; default 64 |
     /// | `reclaim_interval` | default `60s` |
     /// | `check_on_open` | `true` or `false` (default) |
     ///

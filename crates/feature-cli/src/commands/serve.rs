@@ -16,12 +16,13 @@ use crate::cli::{ServeArgs, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings;
+use crate::telemetry::Telemetry;
 
 /// How often it is looked whether the settings have changed.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
-    tracing_subscriber::fmt().json().flatten_event(true).with_writer(std::io::stderr).init();
+    let telemetry = Telemetry::begin()?;
     // Before the store, which looks its metrics up when it is built.
     let metrics = feature_server::install_metrics()?;
     let opener = Opener::default();
@@ -62,6 +63,7 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
     }
     opener.close().await?;
     tracing::info!("stopped");
+    telemetry.end();
     Ok(Exit::Done)
 }
 

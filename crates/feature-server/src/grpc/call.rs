@@ -200,7 +200,7 @@ where
     let live = server.live();
     let refusing = Refusing::new(&context);
     let received = Arc::<AtomicUsize>::default();
-    let span = http::span(&context, route);
+    let span = http::span(&mut context, route);
     let admitted = admit(&server, &live, &mut context, kind, &parts, &refusing);
     let response = match admitted.instrument(span.clone()).await {
         Ok(arrived) => {

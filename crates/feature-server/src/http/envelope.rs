@@ -101,7 +101,7 @@ pub(crate) async fn run<E: Endpoint>(
     let mut context = Context::new(&parts);
     let active = context.peer.as_ref().map(|peer| peer.pulse.request());
     let live = server.live();
-    let span = trace::span(&context, E::ROUTE);
+    let span = trace::span(&mut context, E::ROUTE);
     let outcome = answer(&server, &live, &mut context, endpoint, parts, body).instrument(span).await;
     let (reply, refusal, taken) = match outcome {
         Ok((reply, taken)) => (reply, None, taken),

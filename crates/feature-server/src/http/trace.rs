@@ -50,17 +50,45 @@ impl Trace {
 }
 
 /// The span in which a request is answered: that of each call of the store is in it.
-pub(crate) fn span(context: &Context, route: Route) -> Span {
+pub(crate) fn span(context: &mut Context, route: Route) -> Span {
     let trace = context.trace.as_ref();
-    debug_span!(
+    let span = debug_span!(
         target: "feature_server::request",
         "fstore.serve",
+        otel.kind = "server",
         route = route.name(),
         request_id = context.request_id(),
         trace_id = trace.map(|trace| &*trace.id),
         parent_id = trace.map(|trace| &*trace.parent),
         span_id = trace.map(|trace| &*trace.own),
-    )
+    );
+    #[cfg(feature = "otlp")]
+    if let Some(trace) = &mut context.trace {
+        join(&span, trace);
+    }
+    span
+}
+
+/// Makes an exported span a part of the client's trace, which goes on under the id that it is exported with.
+#[cfg(feature = "otlp")]
+fn join(span: &Span, trace: &mut Trace) {
+    use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+    use tracing_opentelemetry::OpenTelemetrySpanExt;
+    let (Ok(id), Ok(parent), Ok(flags)) = (
+        TraceId::from_hex(&trace.id),
+        SpanId::from_hex(&trace.parent),
+        u8::from_str_radix(&trace.flags, 16),
+    ) else {
+        return;
+    };
+    let asks = SpanContext::new(id, parent, TraceFlags::new(flags), true, TraceState::default());
+    // Where nothing exports spans there is nothing to join.
+    if span.set_parent(opentelemetry::Context::new().with_remote_span_context(asks)).is_ok() {
+        let own = span.context().span().span_context().span_id();
+        if own != SpanId::INVALID {
+            trace.own = own.to_string();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -114,13 +114,23 @@ fn ndjson_lines_stand_alone() {
 #[test]
 fn what_is_wrong_with_the_whole_file_is_said_before_anything_is_written() {
     let shell = Shell::new();
-    shell.file("rows.csv", "id,t,a\n1,5,1\n").file("rows.txt", "x").file("cut.parquet", &sample()[..5000]);
+    shell
+        .file("rows.csv", "id,t,a\n1,5,1\n")
+        .file("rows.txt", "x")
+        .file("rows.json", r#"{"id": 1, "a": 2}"#)
+        .file("cut.parquet", &sample()[..5000]);
     let sample = shell.path("sample.parquet");
     fs::write(&sample, self::sample()).unwrap();
     for (ingest, code, hint) in [
         ("rows.csv --entity nr", 2, "no entity column `nr`; its columns are `id`, `t`, `a`"),
         ("rows.csv --entity id --timestamp when", 2, "no timestamp column `when`"),
         ("rows.csv --entity id --timestamp t", 2, "numbers are times only with a timestamp unit"),
+        (
+            "rows.json --entity id --timestamp when",
+            2,
+            "no timestamp column `when`; its columns are `a`, `id`",
+        ),
+        ("rows.json --entity nr", 2, "no entity column `nr`"),
         ("rows.csv --entity id --features b", 2, "no feature column `b`"),
         ("rows.csv", 2, "Name them, or declare a feature view first"),
         ("rows.txt --entity id", 2, "name its format"),

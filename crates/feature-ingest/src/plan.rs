@@ -191,6 +191,13 @@ impl Plan {
     /// Checks that an input has what is wanted, in types that can be it.
     fn check_input(&self, input: &InputColumns, mapping: &Mapping) -> Result<()> {
         if !input.fixed {
+            // A row may lack what it needs. That all of the first do is a wrong name.
+            let needed = mapping.entity.iter().map(|name| (name, "entity"));
+            for (name, what) in needed.chain(mapping.timestamp.iter().map(|name| (name, "timestamp"))) {
+                if !input.columns.is_empty() {
+                    input.column(name, what)?;
+                }
+            }
             return Ok(());
         }
         let refuse = |what: &str, column: &SourceColumn, why: &str| {

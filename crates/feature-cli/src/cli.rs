@@ -1,5 +1,6 @@
 //! The command line's arguments.
 
+mod bench;
 mod ingest;
 mod ops;
 
@@ -12,6 +13,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use feature_core::{EntityKey, SYSTEM_TENANT, Timestamp, Ttl, parse_duration};
 
+pub(crate) use bench::BenchArgs;
 pub(crate) use ingest::IngestArgs;
 pub(crate) use ops::{DiffArgs, ExportArgs, ForgetArgs, ImportArgs, InspectArgs};
 
@@ -103,6 +105,8 @@ pub(crate) enum Command {
     /// Look at a settings file, without asking a store.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Put a load of your own on a store or a server, and see how long calls take.
+    Bench(Box<BenchArgs>),
     /// Compare the records of two stores or exports; the exit code is 3 when some differ.
     Diff(DiffArgs),
     /// Give unused space of an embedded store's file back.

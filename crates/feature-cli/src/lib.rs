@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod bench;
 mod checkpoint;
 mod cli;
 mod commands;

@@ -3,6 +3,7 @@
 mod admin;
 mod alive;
 mod apply;
+mod bench;
 mod config;
 mod diff;
 mod export;
@@ -51,6 +52,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
     let mut output = Output::new(cli.format);
     match cli.command {
         Command::Demo => demo::run().await,
+        Command::Bench(args) => bench::run(&target, *args, &mut output).await,
         Command::OnStore(command) => on_store(&target, command, &mut output).await,
         Command::Diff(args) => diff::run(&target, args, &mut output).await,
         Command::Config(command) => config::run(command, &target, &mut output),
@@ -77,21 +79,7 @@ async fn on_store(target: &Target, command: StoreCommand, output: &mut Output) -
         command,
         StoreCommand::Ingest(_) | StoreCommand::Put(_) | StoreCommand::Apply(_) | StoreCommand::Import(_)
     );
-    let open = match target {
-        Target::Store(url) => {
-            let connector = Connector::new().create_missing(writes);
-            let url = connector.parse(url).map_err(Failure::usage)?;
-            Open::One(connector.connect_to(&url).await?)
-        }
-        Target::Settings(file) => {
-            let settings = settings::load(file)?;
-            let store = settings::open(&settings).await?;
-            Open::Described(
-                store,
-                Described { file: file.clone(), longest_write: settings.migration.longest_write },
-            )
-        }
-    };
+    let open = Open::new(target, writes).await?;
     let exit = match command {
         StoreCommand::Ingest(args) => ingest::run(&open, *args, output).await,
         StoreCommand::Get(args) => get::run(&open, args, output).await,
@@ -134,6 +122,23 @@ pub(crate) struct Described {
 const BATCH_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Open {
+    /// Opens the target; `create` makes an embedded store that is not there.
+    async fn new(target: &Target, create: bool) -> Result<Self> {
+        Ok(match target {
+            Target::Store(url) => {
+                let connector = Connector::new().create_missing(create);
+                let url = connector.parse(url).map_err(Failure::usage)?;
+                Self::One(connector.connect_to(&url).await?)
+            }
+            Target::Settings(file) => {
+                let settings = settings::load(file)?;
+                let store = settings::open(&settings).await?;
+                let longest_write = settings.migration.longest_write;
+                Self::Described(store, Described { file: file.clone(), longest_write })
+            }
+        })
+    }
+
     /// The views that a store has in itself.
     pub(crate) fn catalog(&self) -> Result<Catalog> {
         match self {

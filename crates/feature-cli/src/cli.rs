@@ -404,9 +404,13 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<std::net::SocketAddr>,
 
+    /// Also follow the streams of the settings file.
+    #[arg(long)]
+    pub(crate) follow: bool,
+
     /// Serve nothing, but ask a server on this machine whether it is alive, at --admin or where the settings say;
     /// for containers, which have no other program to ask with.
-    #[arg(long, conflicts_with_all = ["views", "listen"])]
+    #[arg(long, conflicts_with_all = ["follow", "views", "listen"])]
     pub(crate) check: bool,
 }
 

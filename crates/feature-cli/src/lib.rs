@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod exit;
 mod feature_rows;
+mod followers;
 mod ingest_progress;
 mod output;
 mod progress;

@@ -14,7 +14,7 @@ use feature_ingest::follow::{
 };
 #[cfg(feature = "kafka")]
 use feature_ingest::follow::{KafkaTopic, KafkaTopicSettings};
-use feature_store::unified::{Field, Section, SettingsFormat, SettingsReader};
+use feature_store::unified::{Field, Problems, Section, SettingsFormat, SettingsReader};
 
 use crate::exit::{Failure, Result, say};
 
@@ -55,6 +55,16 @@ impl Source {
 
 /// The streams of a settings file. Every mistake in them is shown, on a line of its own.
 pub(crate) fn load(file: &Path) -> Result<Vec<Stream>> {
+    read(file)?.map_err(|problems| {
+        for problem in problems.iter() {
+            say(format_args!("{}:{}: {problem}", file.display(), problem.line));
+        }
+        Failure::Usage(format!("there are mistakes in the settings file {}", file.display()))
+    })
+}
+
+/// The same, or every mistake in it, for a log.
+pub(crate) fn read(file: &Path) -> Result<Result<Vec<Stream>, Problems>> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("cannot read the settings file {}: {e}", file.display())))?;
     let reader = SettingsReader::new(SettingsFormat::of(file));
@@ -66,12 +76,7 @@ pub(crate) fn load(file: &Path) -> Result<Vec<Stream>> {
             streams.into_iter().collect()
         }
     });
-    read.map(|(_, streams)| streams).map_err(|problems| {
-        for problem in problems.iter() {
-            say(format_args!("{}:{}: {problem}", file.display(), problem.line));
-        }
-        Failure::Usage(format!("there are mistakes in the settings file {}", file.display()))
-    })
+    Ok(read.map(|(_, streams)| streams))
 }
 
 fn stream(name: &str, field: &Field<'_>) -> Option<Stream> {

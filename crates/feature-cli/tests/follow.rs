@@ -5,6 +5,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use store_testkit::{ServerTests, TestFailure};
 fn main() -> ExitCode {
     ServerTests::new("redis", "redis-server")
         .test("killed_followers_lose_nothing", killed)
+        .test("a_server_follows_and_stops_without_loss", served)
         .test("mistakes_in_streams_are_shown_with_their_lines", mistakes)
         .run()
 }
@@ -109,6 +112,77 @@ async fn killed() -> Result<(), TestFailure> {
         return Err(format!("{letters} dead letters, {dead} said; {found:?} instead of {expected:?}").into());
     }
     Ok(())
+}
+
+/// A server of these settings, its log, and where it shows metrics.
+fn server_of(shell: &Shell) -> (Child, impl Iterator<Item = Value>, String) {
+    let arguments = "serve --follow --config settings.yaml --listen 127.0.0.1:0 --admin 127.0.0.1:0";
+    let mut server = shell.command(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let log = BufReader::new(server.stderr.take().unwrap()).lines();
+    let mut log = log.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let admin = log.find(|line| line["message"] == "serving").unwrap()["admin"].as_str().unwrap().to_owned();
+    (server, log, admin)
+}
+
+fn metrics(admin: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+async fn served() -> Result<(), TestFailure> {
+    let server = Server::start_redis(&RedisOptions::default()).await?;
+    let shell = Shell::new();
+    shell.file("settings.yaml", settings(&server));
+    let (mut process, mut log, admin) = server_of(&shell);
+    let message = |id: i64| json!({"kind": "customers", "id": id, "at": 1_700_000_000_000_000_i64, "x": id});
+    for id in 0..300 {
+        server.command(&["XADD", "orders", "*", "data", &message(id).to_string()]).await?;
+    }
+    server.command(&["XADD", "orders", "*", "data", "{"]).await?;
+    let wanted = [
+        r#"fstore_stream_written_total{stream="orders"} 300"#,
+        r#"fstore_stream_dead_letters_total{stream="orders"} 1"#,
+        r#"fstore_stream_up{stream="orders"} 1"#,
+        r#"fstore_stream_freshness_seconds_count{stream="orders"}"#,
+        r#"fstore_stream_lag{stream="orders"}"#,
+    ];
+    let mut shown = metrics(&admin);
+    for _ in 0..300 {
+        if wanted.iter().all(|line| shown.contains(line)) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        shown = metrics(&admin);
+    }
+    if let Some(missing) = wanted.iter().find(|line| !shown.contains(*line)) {
+        return Err(format!("{missing} is not in\n{shown}").into());
+    }
+    // What has come while it stops is left to others; what it has got is written.
+    let mut client = RespClient::connect(server.url()).await?;
+    for id in 300..600 {
+        client.command(&["XADD", "orders", "*", "data", &message(id).to_string()]).await?;
+    }
+    Command::new("kill").args(["-TERM", &process.id().to_string()]).status()?;
+    let stopped = log.any(|line| line["message"] == "stopped");
+    let ended = process.wait()?;
+    let pending = server.command(&["XPENDING", "orders", "fstore"]).await?.items()[0].to_string();
+    let consumers = server.command(&["XINFO", "CONSUMERS", "orders", "fstore"]).await?;
+    if !stopped || !ended.success() || pending != "0" || !consumers.items().is_empty() {
+        return Err(format!("it ended with {ended}, {pending} pending, {consumers:?}").into());
+    }
+    let delivered = server.command(&["XINFO", "GROUPS", "orders"]).await?.items()[0].clone();
+    let read = delivered.items().iter().skip_while(|field| field.text() != "entries-read").nth(1);
+    let read: usize =
+        read.map(ToString::to_string).unwrap_or_default().parse().map_err(|_| "no entries-read")?;
+    let records = shell.objects("scan --config settings.yaml --tenant acme --view customers").len();
+    // One of them was no message.
+    match records + 1 == read {
+        true => Ok(()),
+        false => Err(format!("{read} messages were taken, and {records} records are there").into()),
+    }
 }
 
 async fn mistakes() -> Result<(), TestFailure> {

@@ -2,18 +2,18 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use feature_core::format_duration;
-use feature_ingest::follow::{Feed, Follow, FollowProgress, FollowTally};
-use futures::future::join_all;
+use feature_ingest::follow::FollowProgress;
+use hdrhistogram::Histogram;
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::serve::{Signal, Signals};
 use crate::cli::Target;
 use crate::exit::{Exit, Failure, Result, say};
+use crate::followers::{Followed, Followers};
 use crate::output::Output;
 use crate::progress::shown;
 use crate::streams::Stream;
@@ -21,13 +21,6 @@ use crate::{settings, streams};
 
 /// How often a line is written where there is no terminal, and how often a stream is asked for its lag.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// A stream on its way.
-struct Running {
-    name: String,
-    feed: Arc<dyn Feed>,
-    tally: FollowTally,
-}
 
 pub(super) async fn run(target: &Target, names: &[String], output: &mut Output) -> Result<Exit> {
     let Target::Settings(file) = target else {
@@ -37,45 +30,41 @@ pub(super) async fn run(target: &Target, names: &[String], output: &mut Output) 
     let streams = wanted(streams::load(file)?, names, file)?;
     let store = settings::open(&settings).await?;
     let mut signals = Signals::new()?;
-    let (stopping, stopped) = watch::channel(false);
-    let mut running = Vec::new();
-    let mut work = Vec::new();
-    for Stream { name, source, mapping, options } in streams {
-        let feed = source.open()?;
-        let tally = FollowTally::default();
-        let online = store.online().with_deadline(settings.migration.longest_write);
-        let follow = Follow::new(Arc::clone(&feed), mapping, options, online, tally.clone());
-        let mut stopped = stopped.clone();
-        let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        work.push(tokio::spawn(follow.run(stop)));
-        running.push(Running { name, feed, tally });
-    }
+    let online = store.online().with_deadline(settings.migration.longest_write);
+    let ages: Vec<Ages> = streams.iter().map(|stream| Ages::new(&stream.name)).collect::<Result<_>>()?;
+    let observer = |name: &str| {
+        let own = ages.iter().find(|ages| ages.stream == name).cloned();
+        move |age| own.iter().for_each(|ages| ages.note(age))
+    };
+    let mut followers = Followers::start(streams, &online, observer)?;
+    let streams = followers.streams().to_vec();
     let began = Instant::now();
     let all = async {
-        let mut ended = std::pin::pin!(join_all(work.into_iter().map(|stream| async {
-            let ended = stream.await;
-            // One that cannot go on ends the others, in good order.
-            if !matches!(ended, Ok(Ok(()))) {
-                stopping.send_replace(true);
-            }
-            ended
-        })));
+        let mut failed = None;
         loop {
             tokio::select! {
-                ended = &mut ended => break ended,
+                ended = followers.ended() => match ended {
+                    Some(Ok(())) => {}
+                    // One that cannot go on ends the others, in good order.
+                    Some(Err(error)) => {
+                        failed.get_or_insert(error);
+                        followers.stop();
+                    }
+                    None => break failed,
+                },
                 signal = signals.next() => if let Signal::Stop = signal {
                     say("fstore: stopping: what was delivered is written");
-                    stopping.send_replace(true);
+                    followers.stop();
                 },
-                () = tell(&running) => {}
+                () = tell(&streams) => {}
             }
         }
     };
     let message = || {
-        let line = |stream: &Running| summary(&stream.name, &stream.tally.progress(), began.elapsed());
-        running.iter().map(line).collect::<Vec<_>>().join("; ")
+        let line = |stream: &Followed| summary(&stream.name, &stream.tally.progress(), began.elapsed());
+        streams.iter().map(line).collect::<Vec<_>>().join("; ")
     };
-    let ended = shown(message, all).await;
+    let failed = shown(message, all).await;
     let took = began.elapsed();
     let mut rows = output.rows(&[
         "stream",
@@ -85,21 +74,21 @@ pub(super) async fn run(target: &Target, names: &[String], output: &mut Output) 
         "empty",
         "dead",
         "troubles",
+        "fresh_p99_ms",
         "seconds",
     ]);
-    for Running { name, tally, .. } in &running {
+    for (Followed { name, tally, .. }, ages) in streams.iter().zip(&ages) {
         let FollowProgress { delivered, written, superseded, empty, dead, troubles, .. } = tally.progress();
         let counts = [delivered, written, superseded, empty, dead, troubles].map(|count| json!(count));
         let seconds = json!((took.as_secs_f64() * 1000.0).round() / 1000.0);
-        rows.push([json!(name)].into_iter().chain(counts).chain([seconds]).collect())?;
+        rows.push([json!(name)].into_iter().chain(counts).chain([json!(ages.p99()), seconds]).collect())?;
     }
     rows.finish()?;
     store.close().await?;
-    for (stream, ended) in running.iter().zip(ended) {
-        let ended = ended.map_err(|e| Failure::Other(format!("stream `{}` ended: {e}", stream.name)))?;
-        ended?;
+    if let Some(error) = failed {
+        return Err(error.into());
     }
-    let any_dead = running.iter().any(|stream| stream.tally.progress().dead > 0);
+    let any_dead = streams.iter().any(|stream| stream.tally.progress().dead > 0);
     Ok(if any_dead { Exit::Partly } else { Exit::Done })
 }
 
@@ -118,13 +107,36 @@ fn wanted(all: Vec<Stream>, names: &[String], file: &Path) -> Result<Vec<Stream>
     Ok(all.into_iter().filter(|stream| names.is_empty() || names.contains(&stream.name)).collect())
 }
 
+/// How old messages were when the store had them: of each batch the oldest.
+#[derive(Clone)]
+struct Ages {
+    stream: String,
+    millis: Arc<Mutex<Histogram<u64>>>,
+}
+
+impl Ages {
+    fn new(stream: &str) -> Result<Self> {
+        let millis = Histogram::new(3).map_err(|e| Failure::Other(format!("ages cannot be counted: {e}")))?;
+        Ok(Self { stream: stream.to_owned(), millis: Arc::new(Mutex::new(millis)) })
+    }
+
+    fn note(&self, age: Duration) {
+        self.millis.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(age.as_millis() as u64);
+    }
+
+    /// Of 99 in a hundred batches.
+    fn p99(&self) -> u64 {
+        self.millis.lock().unwrap_or_else(PoisonError::into_inner).value_at_quantile(0.99)
+    }
+}
+
 /// Says from time to time how far each is, where no terminal shows it.
-async fn tell(running: &[Running]) {
+async fn tell(streams: &[Followed]) {
     tokio::time::sleep(LINE_EVERY).await;
     if io::stderr().is_terminal() {
         return;
     }
-    for Running { name, feed, tally } in running {
+    for Followed { name, feed, tally, .. } in streams {
         let lag = match feed.lag().await {
             Ok(Some(lag)) => lag.to_string(),
             Ok(None) | Err(_) => "unknown".to_owned(),

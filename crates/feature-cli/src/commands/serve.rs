@@ -1,5 +1,8 @@
 //! `serve` and `key`: the store behind HTTP.
 
+mod metrics;
+mod streams;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings;
 use crate::telemetry::Telemetry;
+use streams::{Streams, ToFollow};
 
 /// How often it is looked whether the settings have changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -26,7 +30,7 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
     // Before the store, which looks its metrics up when it is built.
     let metrics = feature_server::install_metrics()?;
     let opener = Opener::default();
-    let serving = serving(target, args, &opener).await?.0;
+    let Wanted { serving, to_follow, .. } = wanted(target, args, &opener).await?;
     let server = Server::bind(serving, Some(metrics)).await?;
     tracing::info!(
         listen = %server.address()?,
@@ -35,6 +39,7 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
         "serving"
     );
     let handle = server.handle();
+    let mut streams = to_follow.map(Streams::follow).transpose()?;
     let told = tokio::spawn(server.run());
     tokio::pin!(told);
     let mut signals = Signals::new()?;
@@ -46,18 +51,25 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
                 ended.map_err(|error| Failure::Other(format!("the server ended: {error}")))??;
                 break;
             }
+            error = failed(&mut streams) => {
+                tracing::error!(%error, "a stream is not followed any more; the rest goes on");
+            }
             signal = signals.next() => match signal {
                 Signal::Stop => {
-                    tracing::info!("stopping: requests in flight are finished");
+                    tracing::info!("stopping: what streams have delivered is written, requests in flight are finished");
+                    // The server closes the store at its end.
+                    if let Some(streams) = &mut streams {
+                        streams.stop().await;
+                    }
                     handle.stop();
                 }
                 Signal::Reload => {
                     files.taken();
-                    reload(target, args, &opener, &handle).await;
+                    reload(target, args, &opener, &handle, &mut streams).await;
                 }
             },
             _ = looks.tick() => if files.have_changed() {
-                reload(target, args, &opener, &handle).await;
+                reload(target, args, &opener, &handle, &mut streams).await;
             }
         }
     }
@@ -67,25 +79,58 @@ pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Takes the settings as they are now; where something is wrong with them everything stays as it is.
-async fn reload(target: &Target, args: &ServeArgs, opener: &Opener, handle: &ServerHandle) {
-    match serving(target, args, opener).await {
-        Ok((serving, server)) => {
-            let unchanged = handle.unchangeable(&server);
-            match handle.replace(serving) {
-                Ok(()) if unchanged.is_empty() => tracing::info!("the settings were read again"),
-                Ok(()) => {
-                    let what = unchanged.join(", ");
-                    tracing::warn!(what, "the settings were read again; these need a restart");
-                }
-                Err(error) => tracing::error!(%error, "the settings cannot be used; nothing has changed"),
-            }
-        }
-        Err(failure) => tracing::error!(error = %failure, "the settings cannot be read; nothing has changed"),
+/// Why a stream is not followed any more; waits for ever while all are.
+async fn failed(streams: &mut Option<Streams>) -> feature_core::Error {
+    match streams {
+        Some(streams) => streams.failed().await,
+        None => std::future::pending().await,
     }
 }
 
-async fn serving(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<(Serving, ServerSettings)> {
+/// Takes the settings as they are now; where something is wrong with them everything stays as it is.
+async fn reload(
+    target: &Target,
+    args: &ServeArgs,
+    opener: &Opener,
+    handle: &ServerHandle,
+    streams: &mut Option<Streams>,
+) {
+    let Wanted { serving, server, to_follow } = match wanted(target, args, opener).await {
+        Ok(wanted) => wanted,
+        Err(failure) => {
+            tracing::error!(error = %failure, "the settings cannot be read; nothing has changed");
+            return;
+        }
+    };
+    let unchanged = handle.unchangeable(&server);
+    if let Err(error) = handle.replace(serving) {
+        tracing::error!(%error, "the settings cannot be used; nothing has changed");
+        return;
+    }
+    if let (Some(streams), Some(to_follow)) = (streams, to_follow) {
+        streams.stop().await;
+        match Streams::follow(to_follow) {
+            Ok(new) => *streams = new,
+            Err(error) => tracing::error!(%error, "the streams cannot be followed"),
+        }
+    }
+    match unchanged.is_empty() {
+        true => tracing::info!("the settings were read again"),
+        false => {
+            let what = unchanged.join(", ");
+            tracing::warn!(what, "the settings were read again; these need a restart");
+        }
+    }
+}
+
+/// What the settings come to.
+struct Wanted {
+    serving: Serving,
+    server: ServerSettings,
+    to_follow: Option<ToFollow>,
+}
+
+async fn wanted(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<Wanted> {
     let connector = Connector::new();
     let (settings, mut server) = match target {
         Target::Settings(file) => {
@@ -102,11 +147,21 @@ async fn serving(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<(
             (described(url, args.views.as_deref(), opener).await?, ServerSettings::default())
         }
     };
+    let streams = match (args.follow, target) {
+        (false, _) => None,
+        (true, Target::Settings(file)) => Some(streams::of(file)?),
+        (true, Target::Store(_)) => {
+            return Err(Failure::Usage("the streams are in a settings file: say --config FILE".to_owned()));
+        }
+    };
     server.listen = args.listen.unwrap_or(server.listen);
     server.admin = args.admin.or(server.admin);
     let connect = async |url: &StoreUrl| connector.connect_to(url).await;
     let store = opener.open(&settings, connect, SystemClock).await?;
-    Ok((Serving::new(store, &settings, server.clone(), SystemClock), server))
+    let online = store.online().with_deadline(settings.migration.longest_write);
+    let to_follow = streams.map(|streams| ToFollow { streams, store: online });
+    let serving = Serving::new(store, &settings, server.clone(), SystemClock);
+    Ok(Wanted { serving, server, to_follow })
 }
 
 /// The settings of one store, with the views of a file or those that it has in itself.

@@ -1,5 +1,6 @@
 //! How far the following is.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,8 +26,11 @@ pub struct FollowProgress {
 }
 
 /// The counts, to be read while they grow. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub struct FollowTally(Arc<Counts>);
+#[derive(Clone, Default)]
+pub struct FollowTally {
+    counts: Arc<Counts>,
+    observer: Option<Arc<dyn Fn(Duration) + Send + Sync>>,
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -40,26 +44,40 @@ pub(crate) struct Counts {
 }
 
 impl FollowTally {
+    /// Counts that begin at zero; `observer` is told the [freshness](FollowProgress::freshness) of each batch.
+    pub fn observed(observer: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self { observer: Some(Arc::new(observer)), ..Self::default() }
+    }
+
     /// How far it is.
     pub fn progress(&self) -> FollowProgress {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
         FollowProgress {
-            delivered: count(&self.0.delivered),
-            written: count(&self.0.written),
-            superseded: count(&self.0.superseded),
-            empty: count(&self.0.empty),
-            dead: count(&self.0.dead),
-            troubles: count(&self.0.troubles),
-            freshness: Duration::from_micros(count(&self.0.freshness_micros)),
+            delivered: count(&self.counts.delivered),
+            written: count(&self.counts.written),
+            superseded: count(&self.counts.superseded),
+            empty: count(&self.counts.empty),
+            dead: count(&self.counts.dead),
+            troubles: count(&self.counts.troubles),
+            freshness: Duration::from_micros(count(&self.counts.freshness_micros)),
         }
     }
 
     pub(crate) fn add(&self, to: impl Fn(&Counts) -> &AtomicU64, n: usize) {
-        to(&self.0).fetch_add(n as u64, Ordering::Relaxed);
+        to(&self.counts).fetch_add(n as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn fresh(&self, age: Duration) {
         let micros = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        self.0.freshness_micros.store(micros, Ordering::Relaxed);
+        self.counts.freshness_micros.store(micros, Ordering::Relaxed);
+        if let Some(observer) = &self.observer {
+            observer(age);
+        }
+    }
+}
+
+impl fmt::Debug for FollowTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.progress().fmt(f)
     }
 }

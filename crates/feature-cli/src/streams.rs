@@ -9,8 +9,8 @@ use std::time::Duration;
 use feature_core::{Secret, Ttl, WriteMode};
 use feature_ingest::TimeUnit;
 use feature_ingest::follow::{
-    Envelope, Feed, FieldPath, FollowOptions, Part, RedisStream, RedisStreamSettings, StreamFeatures,
-    StreamMapping, StreamTime,
+    Avro, Encoding, Envelope, Feed, FieldPath, FollowOptions, Part, RedisStream, RedisStreamSettings,
+    StreamFeatures, StreamMapping, StreamTime,
 };
 #[cfg(feature = "kafka")]
 use feature_ingest::follow::{KafkaTopic, KafkaTopicSettings};
@@ -89,6 +89,13 @@ fn stream(name: &str, field: &Field<'_>) -> Option<Stream> {
         field.duration_within(Duration::ZERO..=Duration::from_secs(10))
     });
     section.finish();
+    if let (Some(Source::Redis(RedisStreamSettings { payload: None, .. })), Some(mapping)) =
+        (&source, &mapping)
+        && !matches!(mapping.encoding, Encoding::Json)
+    {
+        field.fail("say in `payload` which field of an entry has the Avro");
+        return None;
+    }
     Some(Stream { name: name.to_owned(), source: source?, mapping: mapping?, options })
 }
 
@@ -163,6 +170,10 @@ fn redis(name: &str, section: &mut Section<'_>) -> Option<RedisStreamSettings> {
 }
 
 fn mapping(section: &mut Section<'_>) -> Option<StreamMapping> {
+    let encoding = match section.take("avro") {
+        Some(field) => avro(&field).map(Encoding::Avro),
+        None => Some(Encoding::Json),
+    };
     let mut envelope = Envelope::default();
     section.set("envelope", &mut envelope, |field| parsed(&field, field.name()?));
     let tenant =
@@ -185,6 +196,7 @@ fn mapping(section: &mut Section<'_>) -> Option<StreamMapping> {
         part(&field, |field| one_of(field, &[("merge", WriteMode::Merge), ("replace", WriteMode::Replace)]))
     });
     Some(StreamMapping {
+        encoding: encoding?,
         envelope,
         tenant: tenant?,
         view: view?,
@@ -195,6 +207,28 @@ fn mapping(section: &mut Section<'_>) -> Option<StreamMapping> {
         ttl: ttl.map_or(Some(None), |ttl| ttl.map(Some))?,
         mode,
     })
+}
+
+/// One schema for all messages, or a registry that has those that they name.
+fn avro(field: &Field<'_>) -> Option<Avro> {
+    let mut section = field.section()?;
+    let (schema, registry) = (section.take("schema"), section.take("registry"));
+    section.finish();
+    let (field, avro) = match (schema, registry) {
+        (Some(field), None) => {
+            let avro = Avro::with_schema(field.name()?);
+            (field, avro)
+        }
+        (None, Some(field)) => {
+            let avro = Avro::with_registry(&Secret::from(field.name()?));
+            (field, avro)
+        }
+        _ => {
+            field.fail("expected either `schema`, with a schema in JSON, or `registry`, with a URL");
+            return None;
+        }
+    };
+    avro.map_err(|error| field.fail(error.to_string())).ok()
 }
 
 /// A constant, or `{ field: name }`.

@@ -198,6 +198,7 @@ streams:
     entity: []
     event_time: { field: at, unit: min }
     mode: add
+    avro: { schema: '{' }
 ",
     );
     let said = shell.run("config check settings.yaml");
@@ -208,6 +209,7 @@ streams:
         "6: streams.orders.view.feld: unknown key; did you mean `field`?",
         "7: streams.orders.entity: it names no field",
         "8: streams.orders.event_time.unit: `min` is not a unit of time",
+        "10: streams.orders.avro.schema: it is no schema of Avro",
         "9: streams.orders.mode: there is no such word here `add`; known are merge, replace",
     ] {
         if !said.err.contains(line) {

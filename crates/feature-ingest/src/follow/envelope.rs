@@ -5,15 +5,16 @@ use std::str::FromStr;
 use feature_core::Timestamp;
 use serde_json::{Map, Value};
 
+use super::encoding::Encoding;
 use crate::error::IngestError;
 use crate::time::TimeUnit;
 
 /// What is around the fields of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Envelope {
-    /// Nothing: the message is a JSON object of fields.
+    /// Nothing: the message is an object of fields.
     #[default]
-    Json,
+    Plain,
     /// What Debezium writes of a change in a database: `before`, `after`, `op`. A deleted row becomes a
     /// retraction.
     Debezium,
@@ -34,22 +35,23 @@ impl FromStr for Envelope {
 
     fn from_str(name: &str) -> Result<Self, IngestError> {
         match name {
-            "json" => Ok(Self::Json),
+            "plain" => Ok(Self::Plain),
             "debezium" => Ok(Self::Debezium),
-            other => Err(IngestError::Request(format!("`{other}` is no envelope; known are json, debezium"))),
+            other => {
+                Err(IngestError::Request(format!("`{other}` is no envelope; known are plain, debezium")))
+            }
         }
     }
 }
 
 impl Envelope {
     /// The event of a message; `None` where it says nothing, as a tombstone does.
-    pub(crate) fn open(self, payload: &[u8]) -> Result<Option<Event>, String> {
+    pub(crate) fn open(self, payload: &[u8], encoding: &Encoding) -> Result<Option<Event>, String> {
         if payload.is_empty() && self == Self::Debezium {
             return Ok(None);
         }
-        let value: Value = serde_json::from_slice(payload).map_err(|e| format!("it is not JSON: {e}"))?;
-        match (self, value) {
-            (Self::Json, Value::Object(fields)) => Ok(Some(Event { fields, gone: false, time: None })),
+        match (self, encoding.read(payload)?) {
+            (Self::Plain, Value::Object(fields)) => Ok(Some(Event { fields, gone: false, time: None })),
             (Self::Debezium, Value::Null) => Ok(None),
             (Self::Debezium, Value::Object(mut outer)) => match outer.remove("payload") {
                 // With its schema beside it.
@@ -58,7 +60,7 @@ impl Envelope {
                 Some(other) => Err(format!("`payload` is {}, not an object", kind(&other))),
                 None => change(outer).map(Some),
             },
-            (_, other) => Err(format!("it is {}, not a JSON object", kind(&other))),
+            (_, other) => Err(format!("it is {}, not an object", kind(&other))),
         }
     }
 }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     fn open(envelope: Envelope, payload: &Value) -> Result<Option<Event>, String> {
-        envelope.open(payload.to_string().as_bytes())
+        envelope.open(payload.to_string().as_bytes(), &Encoding::Json)
     }
 
     fn event(fields: Value, gone: bool, micros: Option<i64>) -> Event {
@@ -117,11 +119,11 @@ mod tests {
 
     #[test]
     fn plain_json_is_its_own_event() {
-        assert_eq!(open(Envelope::Json, &json!({"a": 1})), Ok(Some(event(json!({"a": 1}), false, None))));
+        assert_eq!(open(Envelope::Plain, &json!({"a": 1})), Ok(Some(event(json!({"a": 1}), false, None))));
         for (payload, says) in
             [("[1]", "a list"), ("null", "null"), ("{\"a\":", "not JSON"), ("", "not JSON")]
         {
-            let refused = Envelope::Json.open(payload.as_bytes()).unwrap_err();
+            let refused = Envelope::Plain.open(payload.as_bytes(), &Encoding::Json).unwrap_err();
             assert!(refused.contains(says), "{refused}");
         }
     }
@@ -137,7 +139,7 @@ mod tests {
         let gone = json!({"schema": {}, "payload": {"op": "d", "before": {"id": 1}, "after": null}});
         assert_eq!(open(Envelope::Debezium, &gone), Ok(Some(event(json!({"id": 1}), true, None))));
         for tombstone in ["", "null", "{\"payload\":null}"] {
-            assert_eq!(Envelope::Debezium.open(tombstone.as_bytes()), Ok(None));
+            assert_eq!(Envelope::Debezium.open(tombstone.as_bytes(), &Encoding::Json), Ok(None));
         }
         for (change, says) in [
             (json!({"op": "t"}), "`t` is not one of a row"),

@@ -7,6 +7,7 @@ use feature_core::{
 };
 use serde_json::{Map, Value};
 
+use super::encoding::Encoding;
 use super::envelope::{Envelope, Event, kind};
 use super::feed::Message;
 use crate::error::IngestError;
@@ -48,6 +49,8 @@ pub struct StreamTime {
 /// What a message becomes.
 #[derive(Clone, Debug)]
 pub struct StreamMapping {
+    /// How messages are written.
+    pub encoding: Encoding,
     /// What is around the fields.
     pub envelope: Envelope,
     /// The tenant.
@@ -118,7 +121,7 @@ impl FieldPath {
 impl StreamMapping {
     /// What a message says; `None` where it says nothing.
     pub(crate) fn change(&self, message: &Message, store: &OnlineStore) -> Result<Option<Change>, String> {
-        let Some(event) = self.envelope.open(&message.payload)? else { return Ok(None) };
+        let Some(event) = self.envelope.open(&message.payload, &self.encoding)? else { return Ok(None) };
         let fields = &event.fields;
         let name = |part: &Part<String>, what| match part {
             Part::Constant(name) => Ok(name.clone()),
@@ -261,7 +264,8 @@ mod tests {
 
     fn mapping() -> StreamMapping {
         StreamMapping {
-            envelope: Envelope::Json,
+            encoding: Encoding::Json,
+            envelope: Envelope::Plain,
             tenant: Part::Constant("t".to_owned()),
             view: Part::Field(path("view")),
             entity: vec![("id".to_owned(), path("who.id"))],

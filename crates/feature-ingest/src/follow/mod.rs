@@ -3,6 +3,9 @@
 //! A message is acknowledged to the stream only after the store has taken what it says. Whatever is interrupted in
 //! between is delivered again, and since writes merge by event time, to write it again changes nothing.
 
+#[cfg(feature = "avro")]
+mod avro;
+mod encoding;
 mod envelope;
 mod feed;
 #[cfg(feature = "kafka")]
@@ -13,6 +16,9 @@ mod redis;
 mod run;
 mod tally;
 
+#[cfg(feature = "avro")]
+pub use avro::Avro;
+pub use encoding::Encoding;
 pub use envelope::Envelope;
 pub use feed::{Dead, Feed, Message};
 #[cfg(feature = "kafka")]

@@ -121,6 +121,13 @@ impl Follow {
         if batch.is_empty() {
             return Ok(());
         }
+        let mut pauses = pauses();
+        while let Err(error) = self.mapping.encoding.prepare(&batch).await {
+            self.pause(error, &mut pauses, stopped).await?;
+            if *stopped.borrow() {
+                return Ok(());
+            }
+        }
         let oldest = batch.iter().map(|message| message.time).min();
         let (mut done, mut dead) = (Vec::with_capacity(batch.len()), Vec::new());
         let mut groups: HashMap<(String, String), Group> = HashMap::new();
@@ -142,7 +149,7 @@ impl Follow {
         if let Some(oldest) = oldest.filter(|_| !done.is_empty()) {
             self.tally.fresh(SystemClock.now().since(oldest));
         }
-        let mut pauses = pauses();
+        let mut pauses = self::pauses();
         while let Err(error) = self.feed.settle(&done, &dead).await {
             if *stopped.borrow() {
                 return Ok(());

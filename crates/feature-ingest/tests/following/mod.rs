@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use feature_core::{Features, OnlineStoreBackend, Record, Scope, Timestamp, merge};
 use feature_ingest::TimeUnit;
-use feature_ingest::follow::{Envelope, Part, StreamFeatures, StreamMapping, StreamTime};
+use feature_ingest::follow::{Encoding, Envelope, Part, StreamFeatures, StreamMapping, StreamTime};
 use futures::StreamExt;
 use serde_json::json;
 use store_testkit::TestFailure;
@@ -17,7 +17,8 @@ pub(crate) fn mapping() -> StreamMapping {
         unreachable!("these are names of fields")
     };
     StreamMapping {
-        envelope: Envelope::Json,
+        encoding: Encoding::Json,
+        envelope: Envelope::Plain,
         tenant: Part::Field(tenant),
         view: Part::Constant("customers".to_owned()),
         entity: vec![("id".to_owned(), id)],

@@ -11,49 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from string import Template
 from urllib.parse import urlsplit
 
 from servers import Server, free_port, none, until_listens
 
-CONFIGURATION = """\
-service {{
-    cluster-name fstore-python
-    proto-fd-max 1024
-    work-directory {folder}
-}}
-mod-lua {{
-    user-path {folder}/usr/udf/lua
-}}
-logging {{
-    console {{
-        context any warning
-    }}
-}}
-network {{
-    service {{
-        address 127.0.0.1
-        port {service}
-    }}
-    fabric {{
-        address 127.0.0.1
-        port {fabric}
-    }}
-    heartbeat {{
-        mode mesh
-        address 127.0.0.1
-        port {heartbeat}
-        interval 150
-        timeout 10
-    }}
-}}
-namespace features {{
-    replication-factor 1
-    nsup-period 1
-    storage-engine memory {{
-        data-size 1G
-    }}
-}}
-"""
+# The one that the tests in Rust start their servers with.
+CONFIGURATION = Path(__file__).parents[2] / "store-testkit" / "src" / "servers" / "aerospike.conf"
 
 
 @contextmanager
@@ -69,9 +33,21 @@ def start(folder: Path) -> Iterator[Server]:
         return
     for part in ("smd", "usr/udf/lua"):
         (folder / part).mkdir(parents=True)
-    service, fabric, heartbeat = free_port(), free_port(), free_port()
+    service = free_port()
+    parts = {
+        "number": 1,
+        "folder": folder,
+        "address": "127.0.0.1",
+        "service": service,
+        "fabric": free_port(),
+        "heartbeat": free_port(),
+        "seeds": "",
+        "replicas": 1,
+        "namespace": "nsup-period 1",
+        "storage": "memory {\n        data-size 1G",
+    }
     file = folder / "aerospike.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, service=service, fabric=fabric, heartbeat=heartbeat))
+    file.write_text(Template(CONFIGURATION.read_text(encoding="utf-8")).substitute(parts))
     arguments = [program, "--foreground", "--config-file", str(file)]
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -14,6 +14,8 @@ use super::{Held, Server, Software};
 
 /// The namespace of every server that is started here.
 const NAMESPACE: &str = "features";
+/// How a server is configured, as the tests in Python have it too.
+const CONFIGURATION: &str = include_str!("aerospike.conf");
 /// The largest cluster that can be started.
 const MAX_NODES: usize = 8;
 /// How long an answer may take, and how often a cluster is asked for its state.
@@ -130,7 +132,6 @@ impl Server {
 /// The server reads its configuration line by line.
 fn configuration(place: &Place<'_>, options: &AerospikeOptions, folder: &Path) -> String {
     let Place { number, service, fabric, heartbeats } = place;
-    let path = folder.display();
     let heartbeat = heartbeats[number - 1];
     let seeds: Vec<String> =
         heartbeats.iter().map(|port| format!("        mesh-seed-address-port 127.0.0.1 {port}")).collect();
@@ -143,55 +144,25 @@ fn configuration(place: &Place<'_>, options: &AerospikeOptions, folder: &Path) -
         lines.push(line.clone());
     }
     let storage = if options.persistent {
-        format!(
-            "device {{\n        file {path}/data\n        filesize 1G\n        flush-max-ms {FLUSH_MILLIS}"
-        )
+        let file = folder.join("data");
+        let file = file.display();
+        format!("device {{\n        file {file}\n        filesize 1G\n        flush-max-ms {FLUSH_MILLIS}")
     } else {
         "memory {\n        data-size 1G".to_owned()
     };
-    format!(
-        "service {{
-    cluster-name fstore
-    node-id a{number}
-    proto-fd-max 1024
-    work-directory {path}
-}}
-mod-lua {{
-    user-path {path}/usr/udf/lua
-}}
-logging {{
-    console {{
-        context any info
-    }}
-}}
-network {{
-    service {{
-        address 127.0.0.1
-        port {service}
-    }}
-    fabric {{
-        address 127.0.0.1
-        port {fabric}
-    }}
-    heartbeat {{
-        mode mesh
-        address 127.0.0.1
-        port {heartbeat}
-{seeds}
-        interval 150
-        timeout 10
-    }}
-}}
-namespace {NAMESPACE} {{
-    replication-factor {replicas}
-    {lines}
-    storage-engine {storage}
-    }}
-}}
-",
-        seeds = seeds.join("\n"),
-        lines = lines.join("\n    "),
-    )
+    let parts = [
+        ("$number", number.to_string()),
+        ("$folder", folder.display().to_string()),
+        ("$address", "127.0.0.1".to_owned()),
+        ("$service", service.to_string()),
+        ("$fabric", fabric.to_string()),
+        ("$heartbeat", heartbeat.to_string()),
+        ("$seeds", seeds.join("\n")),
+        ("$replicas", replicas.to_string()),
+        ("$namespace", lines.join("\n    ")),
+        ("$storage", storage),
+    ];
+    parts.iter().fold(CONFIGURATION.to_owned(), |text, (name, own)| text.replace(name, own))
 }
 
 /// An Aerospike cluster whose servers are processes of this machine, with every record on two of them. A

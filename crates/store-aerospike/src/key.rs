@@ -4,7 +4,7 @@ use aerospike::{Key, Value};
 use feature_core::{EntityKey, Error, RecordKey, Result, Scope, ViewKey, escape_into, unescape};
 use twox_hash::XxHash3_128;
 
-use crate::config::{MAX_SET_BYTES, SetLayout};
+use crate::config::{AerospikeConfig, MAX_SET_BYTES, SetLayout};
 
 /// Longest canonical text of a record's key, in bytes: it is stored with the record.
 pub const MAX_KEY_BYTES: usize = 4 << 10;
@@ -91,6 +91,15 @@ impl Keys {
     }
 }
 
+impl AerospikeConfig {
+    /// The set of a record, and its key there: what `aql` shows, in the namespace of this configuration.
+    pub fn set_and_key(&self, record: &RecordKey) -> (String, String) {
+        let set = Keys::new(&self.namespace, &self.layout).set(record.view());
+        let text = set.text(record);
+        (set.name, text)
+    }
+}
+
 /// Makes keys. Neighbours mostly share a view, whose set is made once.
 #[derive(Debug)]
 pub(crate) struct KeyMaker<'a> {
@@ -104,11 +113,7 @@ impl KeyMaker<'_> {
             Some((view, set)) if view == record.view() => set,
             last => &mut last.insert((record.view().clone(), self.keys.set(record.view()))).1,
         };
-        let text = match set.holds {
-            Holds::View(_) => record.entity().canonical().to_owned(),
-            Holds::Several => record.to_string(),
-        };
-        Key::new(self.keys.namespace.as_str(), set.name.as_str(), Value::String(text))
+        Key::new(self.keys.namespace.as_str(), set.name.as_str(), Value::String(set.text(record)))
             .map_err(|error| Error::invalid_argument(error.to_string()))
     }
 }
@@ -117,6 +122,14 @@ impl Set {
     /// Whether it has records of one view alone, so that they need no look at their keys.
     pub(crate) fn is_of_one_view(&self) -> bool {
         matches!(self.holds, Holds::View(_))
+    }
+
+    /// The text of a record's key in this set.
+    fn text(&self, record: &RecordKey) -> String {
+        match self.holds {
+            Holds::View(_) => record.entity().canonical().to_owned(),
+            Holds::Several => record.to_string(),
+        }
     }
 
     /// The record whose key in this set has this text.
@@ -198,7 +211,9 @@ mod tests {
                 &format!("abc:{long}:customer_id=cust-123"),
             ),
         ] {
-            assert_eq!(made(&keys(), &record(tenant, name, "cust-123")), (set.to_owned(), text.to_owned()));
+            let record = record(tenant, name, "cust-123");
+            assert_eq!(made(&keys(), &record), (set.to_owned(), text.to_owned()));
+            assert_eq!(AerospikeConfig::default().set_and_key(&record), (set.to_owned(), text.to_owned()));
             assert!(set.len() <= MAX_SET_BYTES);
         }
         let single = Keys::new("features", &SetLayout::Single("all".to_owned()));

@@ -193,6 +193,30 @@ def test_values_of_every_type_come_back_as_they_were(repo: FeatureStore, tmp_pat
     asyncio.run(store.close())
 
 
+def test_versions_of_a_view_are_kept_apart(url: str, tmp_path: Path, tenant: str) -> None:
+    config = RepoConfig(
+        project=tenant.replace("-", "_"),
+        registry={"path": str(tmp_path / "registry.db"), "enable_online_feature_view_versioning": True},
+        provider="local",
+        online_store={"type": "feature_store.feast.FeatureStoreOnlineStore", "url": url},
+        entity_key_serialization_version=3,
+    )
+    repo = FeatureStore(config=config)
+    first, push = view(tmp_path / "stats.parquet")
+    second = view(tmp_path / "stats.parquet")[0]
+    second.features.append(Field(name="extra", dtype=Int64))
+    rows(tmp_path / "stats.parquet", [timedelta(0)])
+    for number, (own, trips) in enumerate(((first, 1), (second, 2))):
+        repo.apply([driver(), own, push])
+        pushed = pd.DataFrame({"driver_id": [1], "trips": [trips], "event_timestamp": [NOW]})
+        repo.push("stats_push", pushed.assign(rate=0.5, city="x", **({"extra": 1} if number else {})))
+    assert read(repo, [1], ["stats:trips"])["trips"] == [2]
+    for version, trips in ((0, 1), (1, 2)):
+        found = read(repo, [1], [f"stats@v{version}:trips"])
+        assert [value for name, value in found.items() if name != "driver_id"] == [[trips]]
+    repo.teardown()
+
+
 def test_blocking_methods_work_where_a_loop_runs(repo: FeatureStore, tmp_path: Path) -> None:
     path = tmp_path / "stats.parquet"
     rows(path, [timedelta(hours=1)])

@@ -106,6 +106,9 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
     def async_supported(self) -> SupportedAsyncMethods:
         return SupportedAsyncMethods(read=True, write=True)
 
+    def _is_versioned_read_supported(self) -> bool:
+        return True
+
     def _store(self, config: RepoConfig) -> OnlineStoreBackend:
         own = config.online_store
         named = (own.url, own.settings, own.deadline_seconds)
@@ -121,7 +124,7 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
         self, config: RepoConfig, table: FeatureView, data: _Rows, progress: Callable[[int], Any] | None
     ) -> None:
         store, ttl = self._store(config).sync, config.online_store.key_ttl_seconds
-        _wait(lambda: store.batch_write(config.project, table.name, map(_record, data), ttl))
+        _wait(lambda: store.batch_write(config.project, _view(config, table), map(_record, data), ttl))
         if progress:
             progress(len(data))
 
@@ -129,7 +132,7 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
         self, config: RepoConfig, table: FeatureView, data: _Rows, progress: Callable[[int], Any] | None
     ) -> None:
         ttl = config.online_store.key_ttl_seconds
-        await self._store(config).batch_write(config.project, table.name, map(_record, data), ttl)
+        await self._store(config).batch_write(config.project, _view(config, table), map(_record, data), ttl)
         if progress:
             progress(len(data))
 
@@ -142,8 +145,8 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> _Found:
         names, kinds = _wanted(table, requested_features)
         keys = [_key(key) for key in entity_keys]
-        store, max_age = self._store(config).sync, _max_age(config, table)
-        rows = _wait(lambda: store.batch_read(config.project, table.name, keys, names, max_age_seconds=max_age))
+        store, view, max_age = self._store(config).sync, _view(config, table), _max_age(config, table)
+        rows = _wait(lambda: store.batch_read(config.project, view, keys, names, max_age_seconds=max_age))
         return [_found(row, kinds) for row in rows]
 
     async def online_read_async(
@@ -156,7 +159,7 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
         names, kinds = _wanted(table, requested_features)
         keys = [_key(key) for key in entity_keys]
         rows = await self._store(config).batch_read(
-            config.project, table.name, keys, names, max_age_seconds=_max_age(config, table)
+            config.project, _view(config, table), keys, names, max_age_seconds=_max_age(config, table)
         )
         return [_found(row, kinds) for row in rows]
 
@@ -171,7 +174,8 @@ class FeatureStoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> None:
         store = self._store(config).sync
         for table in tables_to_delete:
-            _wait(functools.partial(store.purge, config.project, table.name))
+            for view in _views(config, table):
+                _wait(functools.partial(store.purge, config.project, view))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         self.update(config, tables, [], entities, [], False)
@@ -193,6 +197,24 @@ def _wait(call: Callable[[], _Result]) -> _Result:
         return call()
     with ThreadPoolExecutor(1) as other:
         return other.submit(call).result()
+
+
+def _view(config: RepoConfig, table: FeatureView) -> str:
+    """The view of a feature view: of each version its own, where the registry keeps versions apart."""
+    name: str = table.name
+    if not getattr(config.registry, "enable_online_feature_view_versioning", False):
+        return name
+    version = getattr(table.projection, "version_tag", None)
+    if version is None:
+        version = getattr(table, "current_version_number", None)
+    return f"{name}_v{version}" if version else name
+
+
+def _views(config: RepoConfig, table: FeatureView) -> list[str]:
+    """The views of all versions of a feature view."""
+    versions = getattr(table, "current_version_number", None) or 0
+    older = [f"{table.name}_v{version}" for version in range(1, versions + 1)]
+    return [table.name, *(older if _view(config, table) != table.name else [])]
 
 
 def _max_age(config: RepoConfig, table: FeatureView) -> float | None:

@@ -1,9 +1,12 @@
 //! The threads that calls run on.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use pyo3::exceptions::PyRuntimeError;
@@ -39,7 +42,7 @@ impl Runtime {
             .map_err(failed)?;
         let (wakes, finished) = channel();
         let wake = move || finished.into_iter().for_each(|finished: Arc<Finished>| finished.wake());
-        std::thread::Builder::new().name("feature_store-wake".to_owned()).spawn(wake).map_err(failed)?;
+        thread::Builder::new().name("feature_store-wake".to_owned()).spawn(wake).map_err(failed)?;
         let new = Arc::new(Self { process, pool, wakes });
         if let Some(old) = CURRENT.swap(Some(Arc::clone(&new))) {
             // The threads of the parent cannot be joined here.
@@ -59,22 +62,38 @@ impl Runtime {
         let _ = self.wakes.send(Arc::clone(finished));
     }
 
-    /// Waits for a call on this thread, without the interpreter's lock.
+    /// Waits for a call on this thread, without the interpreter's lock. For the signals the thread wakes up by itself: a
+    /// timer of the pool's would wake one of its threads with each call.
     ///
     /// # Errors
     /// What a signal's handler raises, such as `KeyboardInterrupt`: the call is then given up.
     pub(crate) fn wait<T: Send>(&self, py: Python<'_>, call: impl Future<Output = T> + Send) -> PyResult<T> {
         py.detach(|| {
-            self.pool.block_on(async {
-                tokio::pin!(call);
-                loop {
-                    match tokio::time::timeout(SIGNALS, &mut call).await {
-                        Ok(done) => return Ok(done),
-                        Err(_) => check_signals()?,
-                    }
+            let _entered = self.pool.enter();
+            let waker = Waker::from(Arc::new(Sleeper(thread::current())));
+            let mut context = Context::from_waker(&waker);
+            let mut call = pin!(call);
+            let mut looked = Instant::now();
+            loop {
+                if let Poll::Ready(done) = call.as_mut().poll(&mut context) {
+                    return Ok(done);
                 }
-            })
+                thread::park_timeout(SIGNALS);
+                if looked.elapsed() >= SIGNALS {
+                    check_signals()?;
+                    looked = Instant::now();
+                }
+            }
         })
+    }
+}
+
+/// A thread that sleeps until its call can go on.
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use feature_store::embedded::EmbeddedConfig;
 use feature_store::unified::{Settings, SettingsFormat, SettingsReader};
 use feature_store::{
     Connector, Error, ErrorKind, FeatureView, OnlineStore, Result, StoreSettings, StoreUrl,
@@ -18,6 +19,17 @@ enum Place {
     Store { url: Box<StoreUrl>, views: Vec<FeatureView> },
     /// What settings describe.
     Described(Box<Settings>),
+}
+
+impl Place {
+    /// Whether anything of it is in the memory of this process alone.
+    fn is_in_memory(&self) -> bool {
+        let is_memory = |url: &StoreUrl| EmbeddedConfig::from_url(url).is_ok_and(|own| own.path.is_none());
+        match self {
+            Self::Store { url, .. } => is_memory(url),
+            Self::Described(settings) => settings.stores.iter().any(|store| is_memory(&store.url)),
+        }
+    }
 }
 
 /// A store that is connected to when it is first needed, since a constructor cannot wait.
@@ -111,6 +123,14 @@ impl Handle {
         }
     }
 
+    /// The URL of the store, where it has one.
+    pub(crate) fn url(&self) -> Option<&StoreUrl> {
+        match &self.place {
+            Place::Store { url, .. } => Some(url),
+            Place::Described(_) => None,
+        }
+    }
+
     /// The declaration of a view, if there is one.
     pub(crate) fn view(&self, name: &str) -> Option<&FeatureView> {
         match &self.place {
@@ -128,12 +148,13 @@ impl Handle {
     /// The store; connects to it first, if need be.
     ///
     /// # Errors
-    /// What connecting reports: the next call tries again. `Unavailable` when it was closed.
+    /// What connecting reports: the next call tries again. `Unavailable` when it was closed, and in a fork of the
+    /// process that has it in memory.
     pub(crate) async fn store(&self) -> Result<Opened> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Unavailable, "the store was closed").with_retryable(false));
         }
-        self.connection().opened.get_or_try_init(|| self.connect()).await.cloned()
+        self.connection()?.opened.get_or_try_init(|| self.connect()).await.cloned()
     }
 
     /// Closes the connection, and for good.
@@ -150,17 +171,23 @@ impl Handle {
         }
     }
 
-    fn connection(&self) -> Arc<Connection> {
+    fn connection(&self) -> Result<Arc<Connection>> {
         let process = std::process::id();
-        if let Some(own) = self.current.load_full().filter(|own| own.process == process) {
-            return own;
+        match self.current.load_full() {
+            Some(own) if own.process == process => return Ok(own),
+            Some(_) if self.place.is_in_memory() => {
+                let message = "the store is in the memory of the process that this one was forked from: use a store \
+                               in a file or on a server, or make one after the fork";
+                return Err(Error::new(ErrorKind::Unavailable, message).with_retryable(false));
+            }
+            _ => {}
         }
         let new = Arc::new(Connection { process, opened: OnceCell::new() });
         let before = self.current.rcu(|current| match current {
             Some(own) if own.process == process => Arc::clone(own),
             _ => Arc::clone(&new),
         });
-        match before {
+        Ok(match before {
             Some(own) if own.process == process => own,
             // The parent's: closing it here would disturb the parent.
             Some(old) => {
@@ -168,7 +195,7 @@ impl Handle {
                 new
             }
             None => new,
-        }
+        })
     }
 
     async fn connect(&self) -> Result<Opened> {

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import feature_store
@@ -175,6 +176,28 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert store.sync.read_features({tenant!r}, "v", {{"id": 1}})["features"] == {{"a": 1}}
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("path", ["None", "'f.redb'"])
+def test_after_a_fork_an_embedded_store_is_refused(path: str, tmp_path: Path) -> None:
+    """The child would find nothing in memory, and the file is the parent's."""
+    code = f"""
+import os, feature_store
+store = feature_store.EmbeddedOnlineStore({path})
+store.sync.write_features("t", "v", {{"id": 1}}, {{"a": 1}})
+child = os.fork()
+if child == 0:
+    try:
+        store.sync.read_features("t", "v", {{"id": 1}})
+        os._exit(1)
+    except feature_store.UnavailableError as error:
+        os._exit(0 if "process" in str(error) else 2)
+    os._exit(3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert store.sync.read_features("t", "v", {{"id": 1}})["features"] == {{"a": 1}}
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60, cwd=tmp_path)
 
 
 def test_a_process_ends_with_calls_under_way() -> None:

@@ -108,6 +108,22 @@ def test_the_classes_are_made_as_described(examples: list[str]) -> None:
         assert [own[key].default for key in wanted] == [each.default for each in wanted.values()]
 
 
+def test_keys_of_aerospike_are_those_of_the_published_layout(examples: list[str]) -> None:
+    described = next(block for block in examples if block.startswith("def _build_key("))
+    scope: dict[str, Any] = {}
+    exec(described, scope)
+    store = feature_store.AerospikeOnlineStore(hosts=[("localhost", 3000)], namespace="ns")
+    for key in ({"customer_id": "cust-123"}, {"b": "2", "a": 1}):
+        place = ("acme-corp", "customer_features", key)
+        assert store._build_key(*place) == scope["_build_key"](store, *place)
+    # What could be mistaken is encoded, and options are heeded.
+    assert store._build_key("a_b", "v", {"id": "1|c=2"}) == ("ns", "a%5Fb_v", "id=1%7Cc=2")
+    single = feature_store.AerospikeOnlineStore(namespace="ns", layout="single", set="all")
+    assert single._build_key("t", "v", {"id": 1}) == ("ns", "all", "t:v:id=1")
+    with pytest.raises(feature_store.InvalidArgumentError, match="tenant"):
+        store._build_key("", "v", {"id": 1})
+
+
 def test_keys_of_redis_are_those_of_the_published_layout(redis_server: Any, examples: list[str]) -> None:
     import redis
 

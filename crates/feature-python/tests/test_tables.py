@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +54,106 @@ def connection() -> duckdb.DuckDBPyConnection:
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_tables_of_every_library_are_written(memory: OnlineStoreBackend, tenant: str, kind: str) -> None:
-    report = memory.sync.write_table(tenant, "v", TABLES[kind](), entity="customer_id", timestamp="ts")
+    is_written(memory, tenant, TABLES[kind]())
+
+
+def is_written(memory: OnlineStoreBackend, tenant: str, table: Any) -> None:
+    report = memory.sync.write_table(tenant, "v", table, entity="customer_id", timestamp="ts")
     assert (report.read, report.written, report.rejected, report.entities) == (3, 3, 0, 3), report
     table = memory.sync.read_table(tenant, "v", {"customer_id": COLUMNS["customer_id"]}, FEATURES)
     assert table.to_dicts() == EXPECTED
     assert table.event_times("orders") == [NOW, NOW, NOW]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLES if kind.startswith(("pandas", "dict"))])
+def test_pandas_and_dicts_need_no_pyarrow(
+    memory: OnlineStoreBackend, tenant: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = TABLES[kind]()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    is_written(memory, tenant, table)
+
+
+def test_columns_of_every_kind_need_no_pyarrow(
+    memory: OnlineStoreBackend, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = np.array(["2026-01-02", "NaT"], "datetime64[ns]")
+    columns: dict[str, tuple[Any, list[Any], str | None]] = {
+        "float32": (np.array([0.5, np.nan], "float32"), [0.5, np.nan], "float32"),
+        "series": (pd.Series([0.5, np.nan]), [0.5, None], "float64"),
+        "int32": (np.array([1, -1], "int32"), [1, -1], "int32"),
+        "nullable": (pd.Series([1, pd.NA], dtype="Int64"), [1, None], "int64"),
+        "bool": (np.array([True, False]), [True, False], "bool"),
+        "text": (np.array(["a", "bc"]), ["a", "bc"], "string"),
+        "category": (pd.Series(["a", None], dtype="category"), ["a", None], "string"),
+        "polars": (pl.Series([1, None]), [1, None], "int64"),
+        "time": (times, [datetime(2026, 1, 2, tzinfo=UTC), None], "timestamp"),
+        "series of times": (pd.Series(times), [datetime(2026, 1, 2, tzinfo=UTC), None], "timestamp"),
+        "numbers": ((1, 2.5), [1.0, 2.5], "float64"),
+        "range": (range(2), [0, 1], "int64"),
+        "lists": ([[], [1.5]], [[], [1.5]], "list<float64>"),
+        "nulls": ([None, None], [None, None], None),
+    }
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    table = {"id": ["x", "y"], **{name: column for name, (column, _, _) in columns.items()}}
+    report = memory.sync.write_table(tenant, "v", table, entity="id")
+    assert (report.written, report.rejected) == (2, 0), report.rejects
+    found = memory.sync.read_table(tenant, "v", {"id": ["x", "y"]}, list(columns))
+    for name, (_, values, kind) in columns.items():
+        np.testing.assert_equal(found.column(name), values, name)
+        assert found.column_types[name] == kind, name
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ([1, "a"], "the column `a`: its values have several types"),
+        ([1], "the column `a` has 1 rows, and the first has 2"),
+        ("ab", "the column `a`: it is one text"),
+        (7, "the column `a`: it is no list of values"),
+        ([1, 1j], "the column `a`: in row 1, a value of type complex"),
+        ([[], []], "the type of an empty list cannot be told"),
+        ([{"x": 1}, None], "the column `a`: Arrow has no type for its dicts: install pyarrow"),
+    ],
+)
+def test_what_is_no_column_is_said(
+    memory: OnlineStoreBackend, tenant: str, column: Any, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(feature_store.InvalidArgumentError, match=re.escape(why)):
+        memory.sync.write_table(tenant, "v", {"id": ["x", "y"], "a": column}, entity="id")
+
+
+@pytest.mark.parametrize("max_age", [None, 1800.0])
+@pytest.mark.parametrize("names", [None, ["late", "f", "n", "mixed", "null", "none"], ["f", "n", "f"]])
+def test_columns_say_what_rows_say(
+    store: OnlineStoreBackend, tenant: str, names: list[str] | None, max_age: float | None
+) -> None:
+    now = datetime.now(UTC)
+    rows: list[tuple[dict[str, int], dict[str, Any], datetime]] = [
+        ({"id": 1}, {"f": 0.5, "n": 1, "mixed": 1.5, "null": None, "late": 1.0}, now - timedelta(hours=1)),
+        ({"id": 2}, {"f": 1.5, "n": 2, "mixed": "x", "null": 1.0}, now),
+        ({"id": 3}, {"mixed": 2.5}, now),
+        ({"id": 1}, {"late": 2.0}, now),
+    ]
+    for row in rows:
+        store.sync.write_features(tenant, "v", *row)
+    keys = [{"id": 1}, {"id": 9}, {"id": 2}, {"id": 3}, {"id": 1}]
+    table = store.sync.read_table(tenant, "v", keys, names, max_age_seconds=max_age)
+    found = store.sync.batch_read(
+        tenant, "v", keys, names, include=["statuses", "event_times"], max_age_seconds=max_age
+    )
+    assert table.column_names == (names or ["f", "late", "mixed", "n", "null"])
+    for name in table.column_names:
+        times = [time and time.isoformat() for time in table.event_times(name)]
+        for row, value, status, time in zip(found, table.column(name), table.statuses(name), times):
+            if row is None or name not in row["features"]:
+                assert (value, status, time) == (None, "not_found", None), name
+            else:
+                own = (row["features"][name], row["statuses"][name], row["event_times"][name])
+                assert (value, status, time) == own, name
+    kinds = {"f": "float64", "n": "int64", "mixed": None, "null": "float64", "late": "float64", "none": None}
+    assert all(table.column_types[name] == kinds[name] for name in table.column_names)
 
 
 def test_a_table_is_taken_by_every_library(memory: OnlineStoreBackend, tenant: str) -> None:
@@ -152,6 +249,24 @@ def test_scans(store: OnlineStoreBackend, tenant: str) -> None:
         assert whole.column_names == ["id", "part", "timestamp", "n"]
         assert whole["id"].to_pylist() == [str(n) for n in range(250)]
         assert whole["timestamp"].to_pylist() == [NOW] * 250
+
+
+def test_a_tenant_is_scanned_view_by_view(store: OnlineStoreBackend, tenant: str) -> None:
+    for view, join_key in (("customers", "customer_id"), ("devices", "device_id")):
+        store.sync.batch_write(tenant, view, [({join_key: str(n)}, {f"{view}_n": n}, NOW) for n in range(25)])
+    store.sync.write_features(f"{tenant}-other", "customers", {"customer_id": "x"}, {"n": 1})
+
+    async def scan() -> list[feature_store.FeatureTable]:
+        return [table async for table in store.scan(tenant, batch_rows=10)]
+
+    for tables in (asyncio.run(scan()), list(store.sync.scan(tenant, batch_rows=10))):
+        for view, join_key in (("customers", "customer_id"), ("devices", "device_id")):
+            own = [table.to_arrow() for table in tables if table.feature_view == view]
+            assert sorted(batch.num_rows for batch in own) == [5, 10, 10]
+            whole = pa.Table.from_batches(own).sort_by(f"{view}_n")
+            assert whole.column_names == [join_key, "timestamp", f"{view}_n"]
+            assert whole[join_key].to_pylist() == [str(n) for n in range(25)]
+        assert len(tables) == 6
 
 
 SETTINGS: dict[str, Any] = {

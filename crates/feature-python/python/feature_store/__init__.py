@@ -10,6 +10,7 @@
     store.sync.read_features("acme", "customers", {"customer_id": "c1"})  # the same, blocking
 """
 
+from ._arguments import LoadOptions
 from ._results import FeatureRow, LoadReport, WriteReport
 from ._stores import (
     AerospikeOnlineStore,
@@ -50,6 +51,7 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "LimitExceededError",
+    "LoadOptions",
     "LoadReport",
     "NotConfiguredError",
     "OnlineStoreBackend",

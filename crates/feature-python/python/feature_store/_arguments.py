@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
-    from ._native import Include, LoadOptions
+    from ._native import Include, Load
 
 EntityKey: TypeAlias = Mapping[str, Any]
 """The join keys of an entity: names and values, which are text or integers."""
@@ -22,6 +22,29 @@ Views: TypeAlias = str | os.PathLike[str] | Iterable[Mapping[str, Any]]
 """Declared feature views: a YAML file, or what it would have under ``feature_views``."""
 Progress: TypeAlias = Callable[[dict[str, Any]], object]
 """Called with the counts of a load: ``read``, ``written``, ``superseded``, ``rejected``, ``bytes``, ``total_bytes``."""
+
+
+class LoadOptions(TypedDict, total=False):
+    """How tables and files are loaded: keyword arguments of ``write_table`` and ``ingest``."""
+
+    entity: str | Sequence[str] | None
+    """The columns that make the entity key; None is the declared view's."""
+    timestamp: str | datetime | None
+    """The column of event times, or one event time for all rows; None is now."""
+    timestamp_unit: str | None
+    """The unit of event times that are numbers: ``s``, ``ms``, ``us`` or ``ns``."""
+    features: Sequence[str] | None
+    """The feature columns; None is the declared view's, or all other columns."""
+    exclude: Sequence[str]
+    """Columns that are no features."""
+    ttl_seconds: float | None
+    """How long the records live; None is the declared view's TTL, or for ever."""
+    decimals: str
+    """What decimal numbers become: ``exact`` (the default: refused where a float is not), ``float64`` or ``string``."""
+    batch_size: int
+    """How many rows are written at once; 5,000."""
+    concurrency: int
+    """How many batches are written at a time; 4."""
 
 
 class ArrowStream(Protocol):
@@ -60,18 +83,19 @@ def views_text(views: Views | None) -> str | None:
 
 
 def load_options(
+    format: str | None,
+    /,
     *,
-    entity: str | Sequence[str] | None,
-    timestamp: str | datetime | None,
-    timestamp_unit: str | None,
-    features: Sequence[str] | None,
-    exclude: Sequence[str],
-    ttl_seconds: float | None,
-    decimals: str,
-    batch_size: int,
-    concurrency: int,
-    format: str | None = None,
-) -> LoadOptions:
+    entity: str | Sequence[str] | None = None,
+    timestamp: str | datetime | None = None,
+    timestamp_unit: str | None = None,
+    features: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    ttl_seconds: float | None = None,
+    decimals: str = "exact",
+    batch_size: int = 5000,
+    concurrency: int = 4,
+) -> Load:
     """What is asked of a load."""
     names = [entity] if isinstance(entity, str) else list(entity or ())
     column, now = (timestamp, None) if isinstance(timestamp, str) else (None, timestamp)
@@ -90,14 +114,14 @@ def load_options(
     }
 
 
-def as_stream(table: Any, entity: str | Sequence[str] | None) -> ArrowStream:
-    """A table as a stream of Arrow."""
+def as_table(table: Any, entity: str | Sequence[str] | None) -> ArrowStream | dict[str, Any]:
+    """A table as a stream of Arrow, or as a dict of columns."""
     if hasattr(table, "__arrow_c_stream__") and not _is_pandas(table):
         stream: ArrowStream = table
         return stream
-    from ._columns import stream_of
+    from ._columns import table_of
 
-    return stream_of(table, entity)
+    return table_of(table, entity)
 
 
 def _is_pandas(table: Any) -> bool:

@@ -7,14 +7,17 @@ import os
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _arguments as _args
-from ._arguments import EntityKey, EntityKeys, Extra, Mode, Progress, Record, Views
+from ._arguments import EntityKey, EntityKeys, Extra, LoadOptions, Mode, Progress, Record, Views
 from ._native import Store, store_url
 from ._results import FeatureRow, LoadReport, WriteReport
 from ._sync import SyncStore, SyncUnifiedStore
 from ._table import FeatureTable
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _Own = TypeVar("_Own", bound="OnlineStoreBackend")
 
@@ -180,16 +183,8 @@ class OnlineStoreBackend:
         feature_view: str,
         table: Any,
         *,
-        entity: str | Sequence[str] | None = None,
-        timestamp: str | datetime | None = None,
-        timestamp_unit: str | None = None,
-        features: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        ttl_seconds: float | None = None,
-        decimals: str = "exact",
-        batch_size: int = 5000,
-        concurrency: int = 4,
         progress: Progress | bool | None = None,
+        **options: Unpack[LoadOptions],
     ) -> LoadReport:
         """Write the rows of a table.
 
@@ -198,33 +193,15 @@ class OnlineStoreBackend:
             feature_view: The view that they are of.
             table: Anything with ``__arrow_c_stream__`` (pyarrow, polars, duckdb, ...), a pandas frame, or a dict of
                 columns.
-            entity: The columns that make the entity key; None is the declared view's.
-            timestamp: The column of event times, or one event time for all rows; None is now.
-            timestamp_unit: The unit of event times that are numbers: ``s``, ``ms``, ``us`` or ``ns``.
-            features: The feature columns; None is the declared view's, or all other columns.
-            exclude: Columns that are no features.
-            ttl_seconds: How long the records live; None is the declared view's TTL, or for ever.
-            decimals: What decimal numbers become: ``exact`` (refused where a float is not), ``float64`` or ``string``.
-            batch_size: How many rows are written at once.
-            concurrency: How many batches are written at a time.
             progress: Called with the counts so far, several times a second; True shows a bar, if tqdm is installed.
+            options: Which columns are what, and how they are written: see :class:`~feature_store.LoadOptions`.
 
         Returns:
             How many rows were written, and which were not, and why.
         """
-        options = _args.load_options(
-            entity=entity,
-            timestamp=timestamp,
-            timestamp_unit=timestamp_unit,
-            features=features,
-            exclude=exclude,
-            ttl_seconds=ttl_seconds,
-            decimals=decimals,
-            batch_size=batch_size,
-            concurrency=concurrency,
-        )
-        stream = _args.as_stream(table, entity)
-        return await self._store.write_table(tenant_id, feature_view, stream, options, _args.as_progress(progress))
+        asked = _args.load_options(None, **options)
+        own = _args.as_table(table, options.get("entity"))
+        return await self._store.write_table(tenant_id, feature_view, own, asked, _args.as_progress(progress))
 
     async def ingest(
         self,
@@ -232,41 +209,25 @@ class OnlineStoreBackend:
         feature_view: str,
         files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        entity: str | Sequence[str] | None = None,
-        timestamp: str | datetime | None = None,
-        timestamp_unit: str | None = None,
-        features: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        ttl_seconds: float | None = None,
-        decimals: str = "exact",
         format: str | None = None,
-        batch_size: int = 5000,
-        concurrency: int = 4,
         progress: Progress | bool | None = None,
+        **options: Unpack[LoadOptions],
     ) -> LoadReport:
         """Write the rows of files: Parquet, Arrow, CSV and JSON, by path, pattern, folder or URL (``s3://``, ...).
 
         ``format`` says what they are where their names do not; all else is as for :meth:`write_table`.
         """
-        options = _args.load_options(
-            entity=entity,
-            timestamp=timestamp,
-            timestamp_unit=timestamp_unit,
-            features=features,
-            exclude=exclude,
-            ttl_seconds=ttl_seconds,
-            decimals=decimals,
-            batch_size=batch_size,
-            concurrency=concurrency,
-            format=format,
-        )
+        asked = _args.load_options(format, **options)
         names = _args.file_names(files)
-        return await self._store.ingest(tenant_id, feature_view, names, options, _args.as_progress(progress))
+        return await self._store.ingest(tenant_id, feature_view, names, asked, _args.as_progress(progress))
 
-    async def scan(self, tenant_id: str, feature_view: str, *, batch_rows: int = 1000) -> AsyncIterator[FeatureTable]:
-        """All records of a view, in no particular order, as tables of at most ``batch_rows`` rows.
+    async def scan(
+        self, tenant_id: str, feature_view: str | None = None, *, batch_rows: int = 1000
+    ) -> AsyncIterator[FeatureTable]:
+        """All records of a view, or of a tenant, in no particular order, as tables of at most ``batch_rows`` rows.
 
-        The tables have columns for the join keys and for the records' newest event time, too.
+        Each table is of one view, its ``feature_view``, and has columns for the join keys and for the records' newest
+        event time, too.
         """
         scan = self._store.scan(tenant_id, feature_view, batch_rows)
         while (table := await scan.next()) is not None:
@@ -378,6 +339,11 @@ class AerospikeOnlineStore(OnlineStoreBackend):
         servers = [(host, port) for host, port in hosts or [("localhost", 3000)]]
         url = store_url("aerospike", servers, username, password, namespace, _options(options))
         super().__init__(Store.of_url(url, _args.views_text(views), deadline_seconds))
+        self.namespace = namespace
+
+    def _build_key(self, tenant_id: str, feature_view: str, entity_key: EntityKey) -> tuple[str, str, str]:
+        """Where the record of an entity is: namespace, set and key. Names that could be mistaken are encoded."""
+        return self._store.aerospike_key(tenant_id, feature_view, entity_key)
 
 
 class EmbeddedOnlineStore(OnlineStoreBackend):

@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _arguments as _args
-from ._arguments import EntityKey, EntityKeys, Extra, Mode, Progress, Record
+from ._arguments import EntityKey, EntityKeys, Extra, LoadOptions, Mode, Progress, Record
 from ._results import FeatureRow, LoadReport, WriteReport
 from ._table import FeatureTable
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ._native import SyncStore as Store
 
 _Own = TypeVar("_Own", bound="SyncStore")
@@ -121,31 +123,13 @@ class SyncStore:
         feature_view: str,
         table: Any,
         *,
-        entity: str | Sequence[str] | None = None,
-        timestamp: str | datetime | None = None,
-        timestamp_unit: str | None = None,
-        features: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        ttl_seconds: float | None = None,
-        decimals: str = "exact",
-        batch_size: int = 5000,
-        concurrency: int = 4,
         progress: Progress | bool | None = None,
+        **options: Unpack[LoadOptions],
     ) -> LoadReport:
         """Like :meth:`OnlineStoreBackend.write_table`, but waits."""
-        options = _args.load_options(
-            entity=entity,
-            timestamp=timestamp,
-            timestamp_unit=timestamp_unit,
-            features=features,
-            exclude=exclude,
-            ttl_seconds=ttl_seconds,
-            decimals=decimals,
-            batch_size=batch_size,
-            concurrency=concurrency,
-        )
-        stream = _args.as_stream(table, entity)
-        return self._store.write_table(tenant_id, feature_view, stream, options, _args.as_progress(progress))
+        asked = _args.load_options(None, **options)
+        own = _args.as_table(table, options.get("entity"))
+        return self._store.write_table(tenant_id, feature_view, own, asked, _args.as_progress(progress))
 
     def ingest(
         self,
@@ -153,35 +137,18 @@ class SyncStore:
         feature_view: str,
         files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
-        entity: str | Sequence[str] | None = None,
-        timestamp: str | datetime | None = None,
-        timestamp_unit: str | None = None,
-        features: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
-        ttl_seconds: float | None = None,
-        decimals: str = "exact",
         format: str | None = None,
-        batch_size: int = 5000,
-        concurrency: int = 4,
         progress: Progress | bool | None = None,
+        **options: Unpack[LoadOptions],
     ) -> LoadReport:
         """Like :meth:`OnlineStoreBackend.ingest`, but waits."""
-        options = _args.load_options(
-            entity=entity,
-            timestamp=timestamp,
-            timestamp_unit=timestamp_unit,
-            features=features,
-            exclude=exclude,
-            ttl_seconds=ttl_seconds,
-            decimals=decimals,
-            batch_size=batch_size,
-            concurrency=concurrency,
-            format=format,
-        )
+        asked = _args.load_options(format, **options)
         names = _args.file_names(files)
-        return self._store.ingest(tenant_id, feature_view, names, options, _args.as_progress(progress))
+        return self._store.ingest(tenant_id, feature_view, names, asked, _args.as_progress(progress))
 
-    def scan(self, tenant_id: str, feature_view: str, *, batch_rows: int = 1000) -> Iterator[FeatureTable]:
+    def scan(
+        self, tenant_id: str, feature_view: str | None = None, *, batch_rows: int = 1000
+    ) -> Iterator[FeatureTable]:
         """Like :meth:`OnlineStoreBackend.scan`, but waits."""
         scan = self._store.scan(tenant_id, feature_view, batch_rows)
         while (table := scan.next()) is not None:

@@ -51,6 +51,11 @@ class FeatureTable:
         return self._table.num_rows
 
     @property
+    def feature_view(self) -> str | None:
+        """The view that the rows are of; None where the features are of several."""
+        return self._table.feature_view
+
+    @property
     def column_names(self) -> list[str]:
         """The features, in the order of the request."""
         return self._table.column_names
@@ -163,13 +168,13 @@ class FeatureTable:
     def _common(self, indices: list[int]) -> Any:
         all_types = self._table.column_types
         types = {all_types[index] for index in indices}
-        nulls = any(self._table.has_null(index) for index in indices)
-        if types in ({"float64"}, {"float32"}) or (
-            types <= {"bool", "int32", "int64"} and len(types) == 1 and not nulls
-        ):
+        if types in ({"float64"}, {"float32"}):
             return types.pop()
         if types == {"timestamp"}:
             return "datetime64[us]"
+        nulls = any(self._table.has_null(index) for index in indices)
+        if types <= {"bool", "int32", "int64"} and len(types) == 1 and not nulls:
+            return types.pop()
         numbers = types <= {"int32", "int64", "float32", "float64"} and not (nulls and "int64" in types)
         if numbers and types:
             try:

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use feature_store::Scope;
+use feature_store::aerospike::AerospikeConfig;
+use feature_store::{Error, RecordKey, ViewKey};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::{Store, refused};
-use crate::entity::{Entities, entities};
+use super::{Store, refused, scope};
+use crate::entity::{Entities, entities, key};
 use crate::error::{exception_of_rows, or_raise};
 use crate::value::iso;
 
@@ -53,11 +54,7 @@ impl Store {
         tenant_id: &str,
         feature_view: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let scope = match feature_view {
-            Some(view) => Scope::view(tenant_id, view),
-            None => Scope::tenant(tenant_id),
-        };
-        let scope = or_raise(py, scope)?;
+        let scope = or_raise(py, scope("purge", tenant_id, feature_view))?;
         let handle = Arc::clone(&self.handle);
         let purge = async move { handle.store().await?.online().purge(&scope).await };
         self.call(py, purge, |py, report| report.removed.into_py_any(py))
@@ -77,6 +74,25 @@ impl Store {
             dict.set_item("warnings", health.warnings)?;
             dict.into_py_any(py)
         })
+    }
+
+    /// Where Aerospike has the record of an entity: namespace, set and key.
+    fn aerospike_key(
+        &self,
+        py: Python<'_>,
+        tenant_id: &str,
+        feature_view: &str,
+        entity_key: &Bound<'_, PyAny>,
+    ) -> PyResult<(String, String, String)> {
+        let place = || {
+            let url =
+                self.handle.url().ok_or_else(|| Error::invalid_argument("several stores have no one key"))?;
+            let config = AerospikeConfig::from_url(url)?;
+            let record = RecordKey::new(ViewKey::new(tenant_id, feature_view)?, key(entity_key)?);
+            let (set, key) = config.set_and_key(&record);
+            Ok((config.namespace, set, key))
+        };
+        place().map_err(|e| refused(py, "build key", tenant_id, feature_view, e))
     }
 
     fn migrations<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatchIterator;
 use arrow_array::ffi_stream::RecordBatchStreamReader;
 use arrow_pyarrow::FromPyArrow;
 use feature_ingest::{Ended, IngestOptions, Input, Load, Progress, Reject, Report};
@@ -12,8 +13,11 @@ use pyo3::types::{PyDict, PyList};
 
 use super::{Store, refused, seconds};
 use crate::error::{exception, of_load};
+use crate::table::record_batch;
 use crate::value::instant;
 
+/// What a reject says its row is of.
+const TABLE: &str = "the table";
 /// How often a load tells how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 /// How many rejected rows a report keeps; all are counted.
@@ -85,7 +89,7 @@ enum Source {
 
 #[pymethods]
 impl Store {
-    /// Writes the rows of anything that gives an Arrow stream.
+    /// Writes the rows of anything that gives an Arrow stream, or of a dict of columns.
     fn write_table<'py>(
         &self,
         py: Python<'py>,
@@ -95,8 +99,16 @@ impl Store {
         wanted: Wanted<'py>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let stream = RecordBatchStreamReader::from_pyarrow_bound(table)?;
-        let source = Source::Given(Box::new(Input::batches("the table", stream)));
+        let input = match table.cast::<PyDict>() {
+            Ok(columns) => {
+                let batch = record_batch(columns);
+                let batch = batch.map_err(|e| refused(py, "load", &tenant_id, &feature_view, e))?;
+                let schema = batch.schema();
+                Input::batches(TABLE, RecordBatchIterator::new([Ok(batch)], schema))
+            }
+            Err(_) => Input::batches(TABLE, RecordBatchStreamReader::from_pyarrow_bound(table)?),
+        };
+        let source = Source::Given(Box::new(input));
         self.load(py, (tenant_id, feature_view), source, wanted, progress)
     }
 

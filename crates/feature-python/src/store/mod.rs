@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_store::{Error, FeatureView, Result};
+use feature_store::{Error, FeatureView, Result, Scope};
 use pyo3::prelude::*;
 
 use crate::awaiting::{begin, refuse_in_event_loop};
@@ -82,6 +82,15 @@ impl Store {
     fn describe(&self) -> String {
         self.handle.describe()
     }
+}
+
+/// All records of a view of a tenant, or of the tenant.
+///
+/// # Errors
+/// `InvalidArgument` for an empty name.
+fn scope(operation: &'static str, tenant: &str, view: Option<&str>) -> Result<Scope> {
+    let scope = view.map_or_else(|| Scope::tenant(tenant), |view| Scope::view(tenant, view));
+    scope.map_err(|e| e.with_operation(operation))
 }
 
 /// A number of seconds from Python.

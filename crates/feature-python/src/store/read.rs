@@ -1,10 +1,13 @@
 //! Reads.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use feature_store::unified::FeatureRef;
-use feature_store::{BatchRows, EntityKey, Error, FeatureRequest, OnlineStore, Result};
+use feature_store::{
+    BatchRows, EntityKey, Error, FeatureNames, FeatureRequest, OnlineStore, Result, ViewRead,
+};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -14,7 +17,7 @@ use super::{Store, refused, seconds};
 use crate::entity::{Entities, entities, key};
 use crate::error::{exception_of_rows, or_raise};
 use crate::runtime::Runtime;
-use crate::table::{Cells, Table};
+use crate::table::{Cells, Gathered, Table};
 
 /// A read of several entities of one view.
 struct Batch {
@@ -36,6 +39,26 @@ impl Batch {
                 store.with_max_age(*max_age).batch_read(tenant, view, keys, names.as_deref()).await
             }
         }
+    }
+
+    /// The features as columns. They are decoded into those at once where it is known which they are.
+    async fn cells(self, store: &OnlineStore) -> Result<Cells> {
+        let distinct =
+            self.names.as_ref().is_some_and(|all| all.iter().collect::<HashSet<_>>().len() == all.len());
+        if !distinct {
+            let rows = self.read(store).await?;
+            return Ok(Cells::of_rows(&self.view, self.keys, self.names, rows));
+        }
+        let Self { tenant, view, keys, names, max_age } = self;
+        let names = names.unwrap_or_default();
+        let asked = Arc::new(names.iter().collect::<FeatureNames>());
+        let read = ViewRead { feature_view: &view, entity_keys: &keys, feature_names: Some(&asked) };
+        let mut gathered = Gathered::new(&view, names.len(), keys.len());
+        match max_age {
+            None => store.read_into(&tenant, &[read], &mut gathered).await?,
+            Some(max_age) => store.with_max_age(max_age).read_into(&tenant, &[read], &mut gathered).await?,
+        }
+        Ok(Cells::of_gathered(names, keys, gathered))
     }
 }
 
@@ -105,8 +128,8 @@ impl Store {
         let (batch, _) = batch(py, tenant_id, feature_view, entity_keys, feature_names, max_age_seconds)?;
         let handle = Arc::clone(&self.handle);
         let read = async move {
-            let rows = batch.read(handle.store().await?.online()).await?;
-            Ok(Cells::of_rows(&batch.view, batch.keys, batch.names, rows))
+            let store = handle.store().await?;
+            batch.cells(store.online()).await
         };
         self.call(py, read, |py, cells| Table::new(cells).into_py_any(py))
     }

@@ -56,7 +56,7 @@ impl Cells {
                         let present = statuses.iter().map(|status| *status == CellStatus::Present);
                         let nulls =
                             Some(NullBuffer::from_iter(present)).filter(|nulls| nulls.null_count() > 0);
-                        Arc::new(Float64Array::new(floats.to_vec().into(), nulls))
+                        Arc::new(Float64Array::new(floats.into(), nulls))
                     }
                     None => {
                         let values: Vec<_> = (0..self.rows()).map(|row| self.value(at, row)).collect();
@@ -91,7 +91,7 @@ impl Cells {
 }
 
 /// The array of values of a type, or null; narrower numbers are widened.
-fn array<'a>(
+pub(super) fn array<'a>(
     values: impl ExactSizeIterator<Item = &'a FeatureValue> + Clone,
     kind: Option<ValueType>,
 ) -> ArrayRef {

@@ -1,12 +1,16 @@
 //! Columns, wherever they come from.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use arrow_buffer::ScalarBuffer;
 use feature_store::unified::{CellStatus, ColumnSlice, FeatureColumn, RowError};
 use feature_store::{
     BatchRows, EntityKey, FeatureNames, FeatureRow, FeatureTable, FeatureValue, Timestamp, ValueType,
 };
+
+use super::gathered::Gathered;
 
 /// Stands in for what is not there.
 static NULL: FeatureValue = FeatureValue::Null;
@@ -17,6 +21,8 @@ pub(crate) struct Cells {
     pub(super) columns: Arc<[Column]>,
     pub(super) keys: Arc<[EntityKey]>,
     pub(super) errors: Arc<[RowError]>,
+    /// The view that the rows are of, where they are of one.
+    pub(super) view: Option<Arc<str>>,
     pub(super) from_fallback: Arc<Vec<(String, Vec<usize>)>>,
     /// Whether Arrow's form has the join keys, and the newest event time, as columns.
     pub(super) keys_shown: bool,
@@ -31,7 +37,7 @@ pub(super) struct Column {
 
 /// What the values of a column are.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     Nulls,
     One(ValueType),
     Several,
@@ -40,8 +46,22 @@ enum Kind {
 enum Source {
     /// Of declared views.
     Table(Box<FeatureTable>),
+    /// Of one view, by their names.
+    Columns(Columns),
     /// Of one view, with where in each row the columns stand.
     Rows { rows: Vec<Row>, layouts: Vec<Vec<Option<usize>>> },
+}
+
+struct Columns {
+    /// Of all columns, one after the other; zero where there is no float.
+    floats: ScalarBuffer<f64>,
+    /// Of those that have other values.
+    others: Vec<Option<Vec<FeatureValue>>>,
+    statuses: Vec<CellStatus>,
+    /// For each row the newest event time of its record.
+    times: Vec<Option<Timestamp>>,
+    /// For each cell its event time where it is not the record's; empty where there is none such.
+    own_times: Vec<Option<Timestamp>>,
 }
 
 struct Row {
@@ -77,11 +97,40 @@ impl Cells {
             columns: table.columns().map(column).collect(),
             keys: table.entities().into(),
             errors: table.errors().into(),
+            view: None,
             from_fallback: Arc::new(
                 table.from_fallback().map(|(view, rows)| (view.to_owned(), rows.to_vec())).collect(),
             ),
             keys_shown: false,
             source: Arc::new(Source::Table(Box::new(table))),
+        }
+    }
+
+    /// Features of one view: the columns are those that were asked for.
+    pub(crate) fn of_gathered(names: Vec<String>, keys: Vec<EntityKey>, gathered: Gathered) -> Self {
+        let Gathered { view, floats, others, statuses, times, own_times, errors, .. } = gathered;
+        let kind = |(at, own): (usize, &Option<Vec<FeatureValue>>)| match own {
+            Some(own) => kind_of(own.iter()),
+            None if cells(at, keys.len(), &statuses).contains(&CellStatus::Present) => {
+                Kind::One(ValueType::Float64)
+            }
+            None => Kind::Nulls,
+        };
+        let kinds = others.iter().enumerate().map(kind);
+        Self {
+            columns: names.into_iter().zip(kinds).map(|(name, kind)| Column { name, kind }).collect(),
+            keys: keys.into(),
+            errors: errors.into(),
+            view: Some(view.into()),
+            from_fallback: Arc::default(),
+            keys_shown: false,
+            source: Arc::new(Source::Columns(Columns {
+                floats: floats.into(),
+                others,
+                statuses,
+                times,
+                own_times,
+            })),
         }
     }
 
@@ -120,6 +169,7 @@ impl Cells {
             columns: names.into_iter().enumerate().map(column).collect(),
             keys: keys.into(),
             errors: errors.into(),
+            view: Some(view.into()),
             from_fallback: Arc::default(),
             keys_shown: false,
             source: Arc::new(Source::Rows { rows, layouts }),
@@ -140,17 +190,29 @@ impl Cells {
             Source::Table(table) => {
                 table.nth_column(column).map_or(Cow::Borrowed(&NULL), |column| column.value(row))
             }
+            Source::Columns(own) => own.value(column, row, self.rows()),
             Source::Rows { rows, layouts } => Cow::Borrowed(value(&rows[row], layouts, column)),
         }
     }
 
-    /// The values of a declared column of floats, zero where there is none.
-    pub(super) fn floats(&self, column: usize) -> Option<(&[f64], &[CellStatus])> {
-        let Source::Table(table) = &*self.source else { return None };
-        let column = table.nth_column(column)?;
-        match column.as_slice() {
-            ColumnSlice::Floats(floats) => Some((floats, column.statuses())),
-            ColumnSlice::Values(_) => None,
+    /// The values of a column of floats, zero where there is none.
+    pub(super) fn floats(&self, column: usize) -> Option<(Floats<'_>, &[CellStatus])> {
+        match &*self.source {
+            Source::Table(table) => {
+                let column = table.nth_column(column)?;
+                match column.as_slice() {
+                    ColumnSlice::Floats(floats) => Some((Floats::Lent(floats), column.statuses())),
+                    ColumnSlice::Values(_) => None,
+                }
+            }
+            Source::Columns(own) => {
+                let is_float = self.columns[column].value_type() == Some(ValueType::Float64);
+                let is_float = is_float && own.others[column].is_none();
+                let rows = self.rows();
+                let floats = || Floats::Shared(own.floats.slice(column * rows, rows));
+                is_float.then(|| (floats(), cells(column, rows, &own.statuses)))
+            }
+            Source::Rows { .. } => None,
         }
     }
 
@@ -159,6 +221,7 @@ impl Cells {
             Source::Table(table) => {
                 table.nth_column(column).map_or(CellStatus::NotFound, |column| column.statuses()[row])
             }
+            Source::Columns(own) => cells(column, self.rows(), &own.statuses)[row],
             Source::Rows { rows, .. } => match &rows[row] {
                 Row { failed: true, .. } => CellStatus::Failed,
                 Row { row: Some(row), .. } => row.status(&self.columns[column].name).into(),
@@ -170,6 +233,10 @@ impl Cells {
     pub(super) fn event_time(&self, column: usize, row: usize) -> Option<Timestamp> {
         match &*self.source {
             Source::Table(table) => table.nth_column(column)?.event_time(row),
+            Source::Columns(own) => match self.status(column, row) {
+                CellStatus::NotFound | CellStatus::Failed => None,
+                _ => own.own_times.get(column * self.rows() + row).copied().flatten().or(own.times[row]),
+            },
             Source::Rows { rows, .. } => rows[row].row.as_ref()?.event_time(&self.columns[column].name),
         }
     }
@@ -178,18 +245,28 @@ impl Cells {
     pub(super) fn row_time(&self, row: usize) -> Option<Timestamp> {
         match &*self.source {
             Source::Table(_) => None,
+            Source::Columns(own) => own.times[row],
             Source::Rows { rows, .. } => rows[row].row.as_ref().map(|row| row.timestamp),
         }
     }
 
     /// Whether rows are records, and have a time of their own.
     pub(super) fn has_row_times(&self) -> bool {
-        matches!(*self.source, Source::Rows { .. })
+        !matches!(*self.source, Source::Table(_))
     }
 
     /// The bytes of a matrix of `float64`, row by row; or the first of its columns that is not of numbers.
     pub(super) fn matrix(&self, columns: &[usize]) -> Result<Vec<u8>, usize> {
         let mut bytes = Vec::with_capacity(self.rows() * columns.len() * 8);
+        if let Some(all) = columns.iter().map(|column| self.floats(*column)).collect::<Option<Vec<_>>>() {
+            for row in 0..self.rows() {
+                for (floats, statuses) in &all {
+                    let is_there = statuses[row] == CellStatus::Present;
+                    bytes.extend_from_slice(&if is_there { floats[row] } else { f64::NAN }.to_ne_bytes());
+                }
+            }
+            return Ok(bytes);
+        }
         for row in 0..self.rows() {
             for column in columns {
                 let number = match &*self.value(*column, row) {
@@ -236,6 +313,49 @@ impl Cells {
     }
 }
 
+/// The floats of a column.
+pub(super) enum Floats<'a> {
+    Lent(&'a [f64]),
+    Shared(ScalarBuffer<f64>),
+}
+
+impl Deref for Floats<'_> {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        match self {
+            Self::Lent(floats) => floats,
+            Self::Shared(floats) => floats,
+        }
+    }
+}
+
+impl From<Floats<'_>> for ScalarBuffer<f64> {
+    fn from(floats: Floats<'_>) -> Self {
+        match floats {
+            Floats::Lent(floats) => floats.to_vec().into(),
+            Floats::Shared(floats) => floats,
+        }
+    }
+}
+
+impl Columns {
+    fn value(&self, column: usize, row: usize, rows: usize) -> Cow<'_, FeatureValue> {
+        match &self.others[column] {
+            Some(others) => Cow::Borrowed(&others[row]),
+            None if cells(column, rows, &self.statuses)[row] == CellStatus::Present => {
+                Cow::Owned(FeatureValue::Float64(cells(column, rows, &self.floats)[row]))
+            }
+            None => Cow::Borrowed(&NULL),
+        }
+    }
+}
+
+/// What a column has of what stands column after column.
+fn cells<T>(column: usize, rows: usize, all: &[T]) -> &[T] {
+    &all[column * rows..][..rows]
+}
+
 fn value<'a>(row: &'a Row, layouts: &[Vec<Option<usize>>], column: usize) -> &'a FeatureValue {
     let Some(own) = &row.row else { return &NULL };
     layouts[row.layout][column].map_or(&NULL, |at| &own.values()[at])
@@ -266,7 +386,7 @@ fn layout(columns: &[String], names: &FeatureNames) -> Vec<Option<usize>> {
 }
 
 /// The one type that all values can be read as, where there is one.
-fn kind_of<'a>(values: impl Iterator<Item = &'a FeatureValue> + Clone) -> Kind {
+pub(super) fn kind_of<'a>(values: impl Iterator<Item = &'a FeatureValue> + Clone) -> Kind {
     let mut kind = Kind::Nulls;
     for own in values.clone().filter_map(FeatureValue::value_type) {
         kind = match kind {

@@ -2,13 +2,17 @@
 
 mod arrow;
 mod cells;
+mod columns;
 mod export;
+mod gathered;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyCapsule, PyDict, PyList, PyTuple};
 
 pub(crate) use cells::Cells;
+pub(crate) use columns::record_batch;
+pub(crate) use gathered::Gathered;
 
 use feature_store::ValueType;
 
@@ -49,6 +53,12 @@ impl Table {
     #[getter]
     fn column_types(&self) -> Vec<Option<&'static str>> {
         self.cells.columns.iter().map(|column| column.value_type().map(ValueType::name)).collect()
+    }
+
+    /// The view that the rows are of; `None` where they are of several.
+    #[getter]
+    fn feature_view(&self) -> Option<&str> {
+        self.cells.view.as_deref()
     }
 
     /// Whether there is a null in a column.

@@ -12,7 +12,7 @@ use super::{instant, numpy};
 use crate::entity::dict_of;
 
 /// Why an object is no value.
-pub(super) type Reason = String;
+pub(crate) type Reason = String;
 
 /// The features of a write, whose declared types, where there are any, decide what numbers become.
 ///

@@ -4,7 +4,8 @@ mod from_python;
 mod numpy;
 mod to_python;
 
-pub(crate) use from_python::{features, type_name};
+pub(crate) use from_python::{Reason, features, from_python, type_name};
+pub(crate) use numpy::value as numpy_value;
 pub(crate) use to_python::{iso, to_python};
 
 use feature_store::Timestamp;

@@ -11,7 +11,7 @@ use super::from_python::{Reason, from_python, list_of};
 ///
 /// # Errors
 /// Why it is no value.
-pub(super) fn value(object: &Bound<'_, PyAny>) -> Result<Option<FeatureValue>, Reason> {
+pub(crate) fn value(object: &Bound<'_, PyAny>) -> Result<Option<FeatureValue>, Reason> {
     let py = object.py();
     // What has both can be handled as numpy's own.
     let (Ok(dtype), Ok(shape)) = (object.getattr(intern!(py, "dtype")), object.getattr(intern!(py, "shape")))
@@ -35,10 +35,15 @@ fn read(
             "its array has {dimensions} dimensions: flatten it, and store its shape beside it"
         )));
     }
-    // Series and arrays of extension types have one in the end.
-    let object = match object.hasattr(intern!(py, "tobytes"))? {
-        true => object.clone(),
-        false => object.call_method0(intern!(py, "to_numpy"))?,
+    let object = if object.hasattr(intern!(py, "tobytes"))? {
+        object.clone()
+    } else {
+        let array = object.call_method0(intern!(py, "to_numpy"))?;
+        // An array of pandas' own types, which know nulls and time zones, is one of other things in numpy.
+        if !array.getattr(intern!(py, "dtype"))?.eq(dtype)? {
+            return Ok(from_python(&object.call_method0(intern!(py, "tolist"))?, None));
+        }
+        array
     };
     let (kind, size): (String, usize) =
         match dtype.getattr(intern!(py, "kind")).and_then(|kind| kind.extract()) {

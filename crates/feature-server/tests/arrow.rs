@@ -188,7 +188,8 @@ async fn a_scan_comes_as_record_batches() {
     let client = server.client();
     let rows: Vec<_> = (0..3_000)
         .map(|id| {
-            let features = json!({ "orders": id, "score": if id % 3 == 0 { Value::Null } else { json!(0.5) } });
+            let features =
+                json!({ "orders": id, "score": if id % 3 == 0 { Value::Null } else { json!(0.5) } });
             json!({ "entity": { "customer_id": id }, "features": features })
         })
         .collect();

@@ -74,11 +74,9 @@ pub(crate) fn span(context: &mut Context, route: Route) -> Span {
 fn join(span: &Span, trace: &mut Trace) {
     use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
     use tracing_opentelemetry::OpenTelemetrySpanExt;
-    let (Ok(id), Ok(parent), Ok(flags)) = (
-        TraceId::from_hex(&trace.id),
-        SpanId::from_hex(&trace.parent),
-        u8::from_str_radix(&trace.flags, 16),
-    ) else {
+    let (Ok(id), Ok(parent), Ok(flags)) =
+        (TraceId::from_hex(&trace.id), SpanId::from_hex(&trace.parent), u8::from_str_radix(&trace.flags, 16))
+    else {
         return;
     };
     let asks = SpanContext::new(id, parent, TraceFlags::new(flags), true, TraceState::default());

@@ -60,6 +60,9 @@ struct Storm {
     away: Duration,
 }
 
+/// The newest of each feature of each entity.
+type Newest = BTreeMap<(i64, String), i64>;
+
 const PRODUCERS: usize = 8;
 const KILLS: usize = 10;
 
@@ -71,9 +74,9 @@ impl Storm {
     }
 
     /// The messages of each producer, out of order, one in twenty repeated and one in a thousand poisoned, and what
-    /// they come to: the newest of each feature of each entity.
-    fn messages(&self) -> (Vec<Vec<String>>, BTreeMap<(i64, String), i64>, u64) {
-        let mut newest: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    /// they come to.
+    fn messages(&self) -> (Vec<Vec<String>>, Newest, u64) {
+        let mut newest = Newest::new();
         let (mut all, mut poisoned) = (Vec::new(), 0);
         for time in 0..self.messages {
             let (id, feature) = (fastrand::i64(0..self.entities), ["x", "y"][fastrand::usize(..2)]);
@@ -123,6 +126,8 @@ async fn killed() -> Result<(), TestFailure> {
         while produced.load(Ordering::Relaxed) < all * number / (KILLS + 1) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // A follower has to do something before it is killed.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let victim = &mut followers[fastrand::usize(..3)];
         victim.kill()?;
         victim.wait()?;
@@ -154,7 +159,7 @@ async fn killed() -> Result<(), TestFailure> {
         }
     }
     let letters = stream.command(&["XLEN", "orders.dead"]).await?.to_string();
-    let found: BTreeMap<(i64, String), i64> = shell
+    let found: Newest = shell
         .objects("scan --config settings.yaml --tenant acme --view customers")
         .into_iter()
         .flat_map(|row| {
@@ -179,12 +184,15 @@ async fn killed() -> Result<(), TestFailure> {
 async fn settled(stream: &Server, within: Duration) -> Result<(), TestFailure> {
     let until = tokio::time::Instant::now() + within;
     while tokio::time::Instant::now() < until {
-        let pending = stream.command(&["XPENDING", "orders", "fstore"]).await?;
-        let groups = stream.command(&["XINFO", "GROUPS", "orders"]).await?;
-        let fields = groups.items()[0].items();
-        let lag = fields.iter().skip_while(|field| field.text() != "lag").nth(1).map(ToString::to_string);
-        if pending.items()[0].to_string() == "0" && lag.as_deref() == Some("0") {
-            return Ok(());
+        let pending = stream.command(&["XPENDING", "orders", "fstore"]).await;
+        let groups = stream.command(&["XINFO", "GROUPS", "orders"]).await;
+        // Before the first follower has come there is no group.
+        if let (Ok(pending), Ok(groups)) = (pending, groups) {
+            let fields = groups.items()[0].items();
+            let lag = fields.iter().skip_while(|field| field.text() != "lag").nth(1).map(ToString::to_string);
+            if pending.items()[0].to_string() == "0" && lag.as_deref() == Some("0") {
+                return Ok(());
+            }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

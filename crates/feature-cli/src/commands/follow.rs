@@ -21,6 +21,8 @@ use crate::{settings, streams};
 
 /// How often a line is written where there is no terminal, and how often a stream is asked for its lag.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// The highest age that is told from others: a month of milliseconds.
+const LONGEST: u64 = 31 * 86_400_000;
 
 pub(super) async fn run(target: &Target, names: &[String], output: &mut Output) -> Result<Exit> {
     let Target::Settings(file) = target else {
@@ -116,7 +118,8 @@ struct Ages {
 
 impl Ages {
     fn new(stream: &str) -> Result<Self> {
-        let millis = Histogram::new(3).map_err(|e| Failure::Other(format!("ages cannot be counted: {e}")))?;
+        let millis = Histogram::new_with_max(LONGEST, 3)
+            .map_err(|e| Failure::Other(format!("ages cannot be counted: {e}")))?;
         Ok(Self { stream: stream.to_owned(), millis: Arc::new(Mutex::new(millis)) })
     }
 

@@ -31,6 +31,9 @@ use crate::observe::Turned;
 
 /// The most that is read of a client ahead of what is handled: also the longest head of a request.
 const READ_AHEAD: usize = 64 << 10;
+/// How much of an answer the system may have that it cannot send yet. By itself it takes megabytes for each connection.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 << 10;
 /// How long a connection on which nothing goes on is kept when the server stops.
 const LINGER: Duration = Duration::from_millis(500);
 /// How often it is looked whether certificates have changed.
@@ -170,6 +173,9 @@ async fn connection(
 ) {
     // An answer is sent when it is there, and not when there is more.
     let _ = stream.set_nodelay(true);
+    // What the client does not take stays here, where it counts.
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     let pulse = Arc::new(Pulse::new());
     match secure {
         None => {

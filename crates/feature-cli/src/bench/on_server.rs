@@ -1,5 +1,6 @@
 //! A load on a server, over HTTP.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use feature_core::{EntityKey, FeatureView, FeatureWrite, Result, Secret, format_duration};
@@ -7,7 +8,7 @@ use feature_store::unified::FeatureRef;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, Url};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::measure::Kind;
 use super::run::{Load, Sent};
@@ -110,12 +111,16 @@ impl OnServer {
                 (self.server.url(&["tenants", tenant, "read"]), Some(all))
             }
         };
-        // One entity has the join keys of all views.
-        let row = |row: usize| object(entities.iter().filter_map(|keys| keys.get(row)));
-        let rows: Vec<Value> = (0..*batch).map(row).collect();
+        let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for row in 0..*batch {
+            // One entity has the join keys of all views.
+            for (name, value) in object(entities.iter().filter_map(|keys| keys.get(row))) {
+                columns.entry(name).or_default().push(value);
+            }
+        }
         let body = match features {
-            Some(features) => json!({ "entities": rows, "features": features }),
-            None => json!({ "entities": rows }),
+            Some(features) => json!({ "entities": columns, "features": features }),
+            None => json!({ "entities": columns }),
         };
         Call { kind: Kind::Read, rows: (batch * views.len()) as u64, url, body: body.to_string() }
     }
@@ -176,7 +181,7 @@ impl Shaped for OnServer {
 }
 
 /// An entity as the server takes it.
-fn object<'a>(keys: impl IntoIterator<Item = &'a EntityKey>) -> Value {
+fn object<'a>(keys: impl IntoIterator<Item = &'a EntityKey>) -> Map<String, Value> {
     let pairs = keys.into_iter().flat_map(EntityKey::join_keys);
     pairs.map(|(name, value)| (name.into_owned(), Value::from(&*value))).collect()
 }

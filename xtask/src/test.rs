@@ -11,13 +11,18 @@ use crate::process::{Result, cargo};
 use crate::suites::{Suites, Totals};
 use crate::{python, sources};
 
+/// Tells tests where the program is that was built with them.
+const PROGRAM_VARIABLE: &str = "FSTORE_TEST_PROGRAM";
+
 /// Builds and runs every test, prints a table of suites and, as the last line, the totals.
 pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
-    let variables = sources::prepare()?;
-    let Some(names) = build()? else {
+    let mut variables = sources::prepare()?;
+    let Some(Built { names, program }) = build()? else {
         println!("\nThe tests do not build; none was run.");
         return Ok(conclude(Totals { passed: 0, failed: 0, ignored: 0 }, false));
     };
+
+    variables.extend(program.map(|program| (PROGRAM_VARIABLE, program)));
 
     // Both streams go through one pipe, so that cargo's "Running …" stays ahead of what that suite prints.
     let (output, input) = io::pipe()?;
@@ -51,21 +56,33 @@ pub(crate) fn run(filter: &[String]) -> Result<ExitCode> {
     Ok(conclude(suites.totals(), status.success() && python))
 }
 
-/// Builds every test. What each is called in the table, by the file name of its program or, for
-/// doctests, by the library's name; `None` when something does not compile.
-fn build() -> Result<Option<HashMap<String, String>>> {
+/// What was built.
+#[derive(Default)]
+struct Built {
+    /// What each suite is called in the table, by the file name of its program or, for doctests, by the library's
+    /// name.
+    names: HashMap<String, String>,
+    /// The program `fstore`.
+    program: Option<String>,
+}
+
+/// Builds every test; `None` when something does not compile.
+fn build() -> Result<Option<Built>> {
     let mut child = cargo()
         .args(["test", "--workspace", "--no-run", "--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()?;
-    let mut names = HashMap::new();
+    let mut built = Built::default();
     if let Some(messages) = child.stdout.take() {
         for line in BufReader::new(messages).lines() {
             let message: Value = serde_json::from_str(&line?)?;
-            names.extend(name(&message));
+            if message["target"]["name"] == "fstore" && message["profile"]["test"] == false {
+                built.program = message["executable"].as_str().map(str::to_owned);
+            }
+            built.names.extend(name(&message));
         }
     }
-    Ok(child.wait()?.success().then_some(names))
+    Ok(child.wait()?.success().then_some(built))
 }
 
 /// Key and name of the suite that a message of cargo's announces, if it does.

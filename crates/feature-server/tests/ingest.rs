@@ -222,7 +222,7 @@ async fn rows_live_and_meet_as_the_query_says() {
 #[tokio::test]
 async fn only_so_many_rejected_rows_are_listed_and_all_are_counted() {
     let server = Running::start("").await;
-    let body = "{\"logins\":1}\n".repeat(1500) + "{\"device_id\":\"a\",\"logins\":1}\n";
+    let body = "{\"device_id\":\"a\",\"logins\":1}\n".to_owned() + &"{\"logins\":1}\n".repeat(1500);
     for (query, listed) in [("", 1000), ("?rejects=3", 3), ("?rejects=0", 0), ("?rejects=9999", 1500)] {
         let reply = ingest(&server.client(), query, NDJSON, body.clone()).await;
         let said = lines(reply.text());

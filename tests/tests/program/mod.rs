@@ -4,10 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// Where the program is; `cargo xtask test` says so, which has built it with all other tests.
+const PROGRAM_VARIABLE: &str = "FSTORE_TEST_PROGRAM";
+
 /// The program, built if it is not.
 pub(crate) fn fstore() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(program) = std::env::var_os(PROGRAM_VARIABLE) {
+            return program.into();
+        }
         let build = Command::new(env!("CARGO"))
             .args([
                 "build",

@@ -83,7 +83,7 @@ impl RecordCache {
 
     /// Keeps a record, unless it may have changed since.
     pub(crate) fn put(&self, place: Place, key: &[u8], record: &[u8]) {
-        if place.generation % 2 == 0
+        if place.generation.is_multiple_of(2)
             && let Some(mut shard) = self.shard(place.shard)
             && shard.generation == place.generation
         {

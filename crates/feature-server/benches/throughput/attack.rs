@@ -115,13 +115,12 @@ async fn together<F: Future<Output = std::io::Result<()>> + Send + 'static>(
 ) {
     let tasks = (0..many).map(|_| {
         let one = one.clone();
-        let again = async move {
+        async move {
             loop {
                 let _ = one().await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-        };
-        again
+        }
     });
     futures::future::join_all(tasks).await;
 }

@@ -48,7 +48,7 @@ impl Batches {
         let fields = join_keys.iter().map(|name| Field::new(name, DataType::Utf8, true));
         let fields = fields.chain(features.iter().map(|(name, of)| Field::new(name, data_type(*of), true)));
         let schema = Arc::new(Schema::new(fields.chain(further).collect::<Vec<_>>()));
-        let writer = StreamWriter::try_new(Vec::new(), &schema).map_err(unwritten)?;
+        let writer = StreamWriter::try_new(Vec::new(), &schema).map_err(|error| unwritten(&error))?;
         Ok(Self { join_keys, features, schema, writer })
     }
 
@@ -80,8 +80,9 @@ impl Batches {
             Arc::new(errors.collect::<StringArray>()),
         ];
         let columns = join_keys.chain(features).chain(further).collect();
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(unwritten)?;
-        self.writer.write(&batch).map_err(unwritten)?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| unwritten(&error))?;
+        self.writer.write(&batch).map_err(|error| unwritten(&error))?;
         Ok(std::mem::take(self.writer.get_mut()).into())
     }
 
@@ -90,7 +91,7 @@ impl Batches {
     /// # Errors
     /// `Internal` when Arrow cannot write it.
     pub(crate) fn end(mut self) -> feature_core::Result<Bytes> {
-        self.writer.finish().map_err(unwritten)?;
+        self.writer.finish().map_err(|error| unwritten(&error))?;
         Ok(std::mem::take(self.writer.get_mut()).into())
     }
 }
@@ -101,6 +102,6 @@ fn served(row: Option<&FeatureRow>, name: &str) -> FeatureValue {
     row.and_then(|row| row.get(name)).cloned().unwrap_or(FeatureValue::Null)
 }
 
-fn unwritten(error: ArrowError) -> Error {
+fn unwritten(error: &ArrowError) -> Error {
     Error::new(ErrorKind::Internal, format!("the rows cannot be written as Arrow: {error}"))
 }

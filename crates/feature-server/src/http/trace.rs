@@ -2,7 +2,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
-use tracing::{Span, debug_span};
+use tracing::{Span, debug_span, field};
 
 use super::Context;
 use crate::observe::Route;
@@ -60,11 +60,12 @@ pub(crate) fn span(context: &mut Context, route: Route) -> Span {
         request_id = context.request_id(),
         trace_id = trace.map(|trace| &*trace.id),
         parent_id = trace.map(|trace| &*trace.parent),
-        span_id = trace.map(|trace| &*trace.own),
+        span_id = field::Empty,
     );
-    #[cfg(feature = "otlp")]
     if let Some(trace) = &mut context.trace {
+        #[cfg(feature = "otlp")]
         join(&span, trace);
+        span.record("span_id", &*trace.own);
     }
     span
 }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
-use super::Budget;
+use super::{Budget, Refusal, Reservation};
 
 /// When there are so many clients, those that have nothing are forgotten.
 const MANY: usize = 1_000;
@@ -22,6 +22,15 @@ pub(crate) struct Share {
 impl Share {
     fn of(whole: &Self) -> Self {
         Self { memory: whole.memory.share(), in_flight: whole.in_flight.share() }
+    }
+
+    /// One more request that is worked on.
+    ///
+    /// # Errors
+    /// `Unavailable` when there are as many as may be, `Throttled` when the client has as many as it may.
+    pub(crate) fn work(&self) -> Result<Reservation, Refusal> {
+        let taken = self.in_flight.take(1);
+        taken.map_err(|full| full.refusal("as many requests to work on", "limits.in_flight"))
     }
 
     fn is_idle(&self) -> bool {

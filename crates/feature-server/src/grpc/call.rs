@@ -246,10 +246,7 @@ async fn admit(
     let call = Call { live: Arc::clone(live), principal, deadline, memory };
     let working = match kind {
         Kind::Service(_) => None,
-        _ => {
-            let (what, setting) = http::IN_FLIGHT;
-            Some(share.in_flight.take(1).map_err(|full| full.refusal(what, setting))?)
-        }
+        _ => Some(share.work()?),
     };
     Ok(Arrived { server: Arc::clone(server), call, working, timeout, refusing: refusing.clone() })
 }

@@ -28,9 +28,6 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("x-request-timeout");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// What the server has too much of, and the setting.
-pub(crate) const IN_FLIGHT: (&str, &str) = ("as many requests to work on", "limits.in_flight");
-
 /// What is known of a request beside what it asks.
 pub(crate) struct Context {
     pub(crate) began: Instant,
@@ -138,7 +135,7 @@ async fn answer<E: Endpoint>(
     if let Access::Tenant(tenant, right) = endpoint.access(&call)? {
         call.on(&tenant, right)?;
     }
-    let working = share.in_flight.take(1).map_err(|full| full.refusal(IN_FLIGHT.0, IN_FLIGHT.1))?;
+    let working = share.work()?;
     let (body, arriving) = match E::STREAMS {
         true => {
             let shown = Shown::of(token_of(&parts.headers), context.peer.as_ref());

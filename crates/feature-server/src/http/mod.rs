@@ -27,9 +27,7 @@ use feature_core::Error;
 use hyper::{HeaderMap, StatusCode};
 
 pub(crate) use body::Content;
-pub(crate) use envelope::{
-    Context, IN_FLIGHT, Outcome, REQUEST_ID, authenticate, endpoint, timeout_of, token_of,
-};
+pub(crate) use envelope::{Context, Outcome, REQUEST_ID, authenticate, endpoint, timeout_of, token_of};
 pub(crate) use media::json_body;
 pub(crate) use problem::{headers as refusal_headers, kind_of, status_of};
 pub(crate) use trace::{TRACE_PARENT, Trace, span};

@@ -57,8 +57,8 @@ impl Batches {
     /// # Errors
     /// `Internal` when Arrow cannot write it.
     pub(crate) fn next(&mut self, rows: &[Row]) -> feature_core::Result<Bytes> {
-        let found = |row: &Row| row.as_ref().ok().map(|(_, row)| row.clone());
-        let found: Vec<Option<FeatureRow>> = rows.iter().map(found).collect();
+        let found: Vec<Option<&FeatureRow>> =
+            rows.iter().map(|row| row.as_ref().ok().map(|(_, row)| row)).collect();
         let join_keys = self.join_keys.iter().map(|name| -> ArrayRef {
             let of_key = |(key, _): &(RecordKey, FeatureRow)| {
                 let mut own = key.entity().join_keys();
@@ -67,12 +67,11 @@ impl Batches {
             Arc::new(rows.iter().map(|row| row.as_ref().ok().and_then(of_key)).collect::<StringArray>())
         });
         let features = self.features.iter().map(|(name, of)| {
-            let values: Vec<FeatureValue> = found.iter().map(|row| served(row.as_ref(), name)).collect();
+            let values: Vec<FeatureValue> = found.iter().map(|row| served(*row, name)).collect();
             of_type(&values, *of)
         });
-        let times = |of: fn(&FeatureRow) -> Option<Timestamp>| {
-            instants(found.iter().map(|row| row.as_ref().and_then(of)))
-        };
+        let times =
+            |of: fn(&FeatureRow) -> Option<Timestamp>| instants(found.iter().map(|row| row.and_then(of)));
         let errors = rows.iter().map(|row| row.as_ref().err().map(ToString::to_string));
         let further: [ArrayRef; 3] = [
             times(|row| Some(row.timestamp)),

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 mod demo;
 mod exit;
+mod exports;
 mod feature_rows;
 mod followers;
 mod ingest_progress;

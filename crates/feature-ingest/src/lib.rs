@@ -23,6 +23,8 @@ mod worker;
 pub use checkpoint::Checkpoint;
 pub use error::{IngestError, Result};
 pub use input::Input;
+#[cfg(feature = "object-store")]
+pub use input::ObjectFolder;
 pub use load::{Load, Report};
 pub use options::{Decimals, Format, IngestOptions, MissingColumns, NULL_VALUES};
 pub use pipeline::Ended;

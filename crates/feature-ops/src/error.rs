@@ -1,7 +1,6 @@
 //! Why a command failed.
 
 use std::fmt;
-use std::path::Path;
 
 use feature_core::Error;
 
@@ -20,8 +19,8 @@ pub enum OpsError {
 pub type Result<T, E = OpsError> = std::result::Result<T, E>;
 
 impl OpsError {
-    pub(crate) fn cannot(what: &str, path: &Path, why: impl fmt::Display) -> Self {
-        Self::File(format!("cannot {what} {}: {why}", path.display()))
+    pub(crate) fn cannot(what: &str, place: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::File(format!("cannot {what} {place}: {why}"))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Records of a store into files.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,11 +15,14 @@ use twox_hash::XxHash3_128;
 
 use crate::error::{OpsError, Result};
 use crate::files::{self, CHUNK_ROWS, Decoded, Format, Row, Writer};
+use crate::folder::Folder;
 use crate::is_gone;
 use crate::manifest::{Manifest, Part};
+use crate::source::ExportFiles;
 
-/// How many chunks of rows may wait for being written.
-const CHUNKS_AHEAD: usize = 2;
+/// How many bytes of keys and records are put in order at a time. One more such run is gathered, and one waits,
+/// while one is written.
+const RUN_BYTES: usize = 16 << 20;
 /// How many damaged records are named.
 const NAMED: usize = 100;
 
@@ -31,7 +33,7 @@ pub struct ExportOptions {
     pub scope: Scope,
     /// What the files are, where their name does not tell. Default Parquet.
     pub format: Format,
-    /// How many records a file of a folder has. Default 100,000.
+    /// How many records a file of a folder has at most; it has fewer once they come to 16 MiB. Default 100,000.
     pub part_records: u64,
 }
 
@@ -50,7 +52,7 @@ pub struct Export {
 }
 
 enum Target {
-    Folder { path: PathBuf, manifest: Manifest, part_records: u64 },
+    Folder { folder: Folder, manifest: Manifest, part_records: u64 },
     File { path: PathBuf, format: Format },
     Out(Box<dyn Write + Send>, Format),
 }
@@ -98,31 +100,30 @@ impl Export {
     /// # Errors
     /// `Request` where the folder has another export, or one that has ended; `File` for what cannot be read or
     /// made.
-    pub fn to_folder(path: &Path, options: &ExportOptions, clock: &dyn Clock) -> Result<Self> {
-        fs::create_dir_all(path).map_err(|e| OpsError::cannot("make", path, e))?;
+    pub fn to_folder(folder: impl Into<Folder>, options: &ExportOptions, clock: &dyn Clock) -> Result<Self> {
+        let folder = folder.into();
+        folder.make().map_err(|e| OpsError::cannot("make", &folder, e))?;
         let new = Manifest::new(options.format, &options.scope, clock.now());
-        let found = Manifest::read(path)?;
-        let name = path.display();
-        let manifest = match found {
+        let manifest = match Manifest::read(&folder)? {
             None => {
-                let mut entries = fs::read_dir(path).map_err(|e| OpsError::cannot("read", path, e))?;
-                if entries.any(|entry| entry.is_ok_and(|entry| !is_scratch(&entry.file_name()))) {
+                let files = folder.list().map_err(|e| OpsError::cannot("read", &folder, e))?;
+                if !files.is_empty() {
                     return Err(OpsError::Request(format!(
-                        "the folder {name} has other files; name a new one"
+                        "the folder {folder} has other files; name a new one"
                     )));
                 }
                 new
             }
             Some(found) if found.ended.is_some() => {
                 return Err(OpsError::Request(format!(
-                    "the folder {name} has a whole export; name a new one"
+                    "the folder {folder} has a whole export; name a new one"
                 )));
             }
             Some(found)
                 if (found.format, &found.tenant, &found.view) != (new.format, &new.tenant, &new.view) =>
             {
                 let message = format!(
-                    "the export in {name} that was stopped is of other records or of another format; \
+                    "the export in {folder} that was stopped is of other records or of another format; \
                      name a new folder"
                 );
                 return Err(OpsError::Request(message));
@@ -130,10 +131,10 @@ impl Export {
             Some(found) => found,
         };
         // Its place is kept before there is anything to lose.
-        manifest.write(path).map_err(|e| OpsError::cannot("write to", path, e))?;
-        let known = known(&manifest, path)?;
+        manifest.write(&folder).map_err(|e| OpsError::cannot("write to", &folder, e))?;
+        let known = known(&manifest, &folder)?;
         let part_records = options.part_records.max(1);
-        let target = Target::Folder { path: path.to_owned(), manifest, part_records };
+        let target = Target::Folder { folder, manifest, part_records };
         Ok(Self { scope: options.scope.clone(), target, known })
     }
 
@@ -175,15 +176,16 @@ impl Export {
         let Self { scope, target, mut known } = self;
         let resumed = known.len() as u64;
         let mut report = ExportReport { resumed, ..ExportReport::default() };
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let most = target.most_records();
+        let (sender, receiver) = mpsc::channel(1);
         let counts = progress.clone();
         let writing = tokio::task::spawn_blocking(move || write(target, receiver, &counts));
         let mut chunks = store.scan(&scope).chunks(CHUNK_ROWS);
         let mut failure = None;
+        let (mut run, mut bytes_of_run) = (Vec::new(), 0);
         while let (Some(chunk), None) = (chunks.next().await, &failure) {
             progress.add(0, chunk.len());
             let now = clock.now();
-            let mut rows = Vec::with_capacity(chunk.len());
             for row in chunk {
                 let (key, bytes) = match row {
                     Ok((key, record)) => (key, record.bytes),
@@ -201,15 +203,25 @@ impl Export {
                     continue;
                 }
                 match RecordHeader::parse(&bytes) {
-                    Ok(header) if is_gone(&header, now) => report.expired += 1,
-                    _ => rows.push(Row { key, bytes }),
+                    Ok(header) if is_gone(&header, now) => {
+                        report.expired += 1;
+                        continue;
+                    }
+                    _ => {}
+                }
+                bytes_of_run += key.entity().canonical().len() + bytes.len();
+                run.push(Row { key, bytes });
+                if bytes_of_run >= RUN_BYTES || run.len() as u64 >= most {
+                    bytes_of_run = 0;
+                    if sender.send(std::mem::take(&mut run)).await.is_err() {
+                        break;
+                    }
                 }
             }
-            if sender.send(rows).await.is_err() {
-                break;
-            }
         }
-        // What has been read is written in any case, so that the export can go on after it.
+        // What has been read is written in any case, so that the export can go on after it. If nobody takes it,
+        // the writing has failed, and says so.
+        let _ = sender.send(run).await;
         drop(sender);
         let written = writing.await.map_err(|e| OpsError::File(format!("the writing stopped: {e}")))??;
         if let Some(error) = failure {
@@ -218,9 +230,12 @@ impl Export {
         written.damaged.into_iter().for_each(|error| report.damage(error));
         report.damaged += written.more_damaged;
         (report.records, report.files) = (resumed + written.records, written.files);
-        if let Some((path, mut manifest)) = written.folder {
+        if let Some((folder, mut manifest)) = written.folder {
             manifest.ended = Some(clock.now());
-            manifest.write(&path).map_err(|e| OpsError::cannot("write to", &path, e))?;
+            let ended = tokio::task::spawn_blocking(move || {
+                manifest.write(&folder).map_err(|e| OpsError::cannot("write to", &folder, e))
+            });
+            ended.await.map_err(|e| OpsError::File(format!("the writing stopped: {e}")))??;
         }
         Ok(report)
     }
@@ -235,27 +250,29 @@ impl ExportReport {
     }
 }
 
-/// Files that an export which was stopped leaves half written.
-fn is_scratch(name: &std::ffi::OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with('.'))
-}
-
 /// Enough to know a record again: of a thousand million, no two are mistaken for each other in practice.
 pub(crate) fn hash(key: &RecordKey) -> u128 {
     XxHash3_128::oneshot(key.to_string().as_bytes())
 }
 
 /// What the parts of an export that was stopped have.
-fn known(manifest: &Manifest, folder: &Path) -> Result<HashSet<u128>> {
+fn known(manifest: &Manifest, folder: &Folder) -> Result<HashSet<u128>> {
     let mut known = HashSet::new();
-    for part in &manifest.parts {
-        let path = folder.join(&part.file);
-        for rows in files::read(&path, manifest.format)? {
-            let rows = rows.map_err(|e| OpsError::cannot("read", &path, e))?;
-            known.extend(rows.iter().map(|row| hash(&row.key)));
-        }
+    let files = ExportFiles::of_parts(manifest, folder)?;
+    for chunk in files.read() {
+        known.extend(chunk?.iter().map(|row| hash(&row.key)));
     }
     Ok(known)
+}
+
+impl Target {
+    /// How many records go into one of its files, or are put in order, at most.
+    fn most_records(&self) -> u64 {
+        match self {
+            Self::Folder { part_records, .. } => *part_records,
+            Self::File { .. } | Self::Out(..) => u64::MAX,
+        }
+    }
 }
 
 /// What the writing thread has done.
@@ -265,86 +282,91 @@ struct Written {
     files: usize,
     damaged: Vec<Error>,
     more_damaged: u64,
-    folder: Option<(PathBuf, Manifest)>,
+    folder: Option<(Folder, Manifest)>,
 }
 
-fn write(target: Target, rows: mpsc::Receiver<Vec<Row>>, progress: &ExportProgress) -> Result<Written> {
-    let mut rows = Rows { rows, next: Vec::new(), written: Written::default(), progress };
-    match target {
-        Target::Out(out, format) => {
-            let written = files::writer(format, out).and_then(|writer| rows.write(writer, u64::MAX));
-            written.map_err(|e| OpsError::File(format!("cannot write the export: {e}")))?;
-        }
-        Target::File { path, format } => {
-            rows.write_file(&path, format, u64::MAX).map_err(|e| OpsError::cannot("write", &path, e))?;
-            rows.written.files = 1;
-        }
-        Target::Folder { path, mut manifest, part_records } => {
-            while rows.fill() {
-                let file = format!("part-{:05}.{}", manifest.parts.len(), manifest.format.extension());
-                let place = path.join(&file);
-                let part = rows.write_file(&place, manifest.format, part_records).and_then(|records| {
-                    manifest.parts.push(Part { file, records });
-                    manifest.write(&path)
-                });
-                part.map_err(|e| OpsError::cannot("write", &place, e))?;
-            }
-            rows.written.files = manifest.parts.len();
-            rows.written.folder = Some((path, manifest));
-        }
-    }
-    Ok(rows.written)
-}
-
-/// Rows on their way into files.
-struct Rows<'a> {
-    rows: mpsc::Receiver<Vec<Row>>,
-    next: Vec<Decoded>,
+/// Runs of rows on their way into files.
+struct Runs<'a> {
+    runs: mpsc::Receiver<Vec<Row>>,
     written: Written,
     progress: &'a ExportProgress,
 }
 
-impl Rows<'_> {
-    /// Whether there are more; those that come next are decoded.
-    fn fill(&mut self) -> bool {
-        while self.next.is_empty() {
-            let Some(rows) = self.rows.blocking_recv() else { return false };
-            for row in rows {
-                match Record::decode(&row.bytes) {
-                    Ok(record) => self.next.push(Decoded { row, record }),
-                    Err(error) if self.written.damaged.len() < NAMED => {
-                        self.written.damaged.push(error.with_key(&row.key));
-                    }
-                    Err(_) => self.written.more_damaged += 1,
-                }
+fn write(target: Target, runs: mpsc::Receiver<Vec<Row>>, progress: &ExportProgress) -> Result<Written> {
+    let mut runs = Runs { runs, written: Written::default(), progress };
+    match target {
+        Target::Out(out, format) => {
+            let written = files::writer(format, out).and_then(|writer| runs.write_all(writer));
+            written.map_err(|e| OpsError::File(format!("cannot write the export: {e}")))?;
+        }
+        Target::File { path, format } => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let folder = Folder::from(path.parent().unwrap_or(&path));
+            folder
+                .write(&name, |file| runs.write_all(files::writer(format, file)?))
+                .map_err(|e| OpsError::cannot("write", path.display(), e))?;
+            runs.written.files = 1;
+        }
+        Target::Folder { folder, mut manifest, .. } => {
+            while let Some(run) = runs.next() {
+                let file = format!("part-{:05}.{}", manifest.parts.len(), manifest.format.extension());
+                let place = folder.place(&file);
+                let part = folder.write(&file, |out| {
+                    let mut writer = files::writer(manifest.format, out)?;
+                    let records = runs.write(run, &mut *writer)?;
+                    writer.finish()?;
+                    Ok(records)
+                });
+                let part = part.and_then(|records| {
+                    manifest.parts.push(Part { file, records });
+                    manifest.write(&folder)
+                });
+                part.map_err(|e| OpsError::cannot("write", place, e))?;
             }
+            runs.written.files = manifest.parts.len();
+            runs.written.folder = Some((folder, manifest));
         }
-        true
+    }
+    Ok(runs.written)
+}
+
+impl Runs<'_> {
+    fn next(&mut self) -> Option<Vec<Row>> {
+        std::iter::from_fn(|| self.runs.blocking_recv()).find(|run| !run.is_empty())
     }
 
-    /// Writes a file that is there once it is whole.
-    fn write_file(&mut self, path: &Path, format: Format, most: u64) -> io::Result<u64> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let new = path.with_file_name(format!(".{name}.new"));
-        let file = File::create(&new)?;
-        let records = self.write(files::writer(format, file.try_clone()?)?, most)?;
-        file.sync_all()?;
-        fs::rename(new, path)?;
-        Ok(records)
+    fn write_all(&mut self, mut writer: Box<dyn Writer>) -> io::Result<()> {
+        while let Some(run) = self.next() {
+            self.write(run, &mut *writer)?;
+        }
+        writer.finish()
     }
 
-    /// Writes at most so many rows.
-    fn write(&mut self, mut writer: Box<dyn Writer>, most: u64) -> io::Result<u64> {
-        let mut records = 0;
-        while records < most && self.fill() {
-            let room = usize::try_from(most - records).unwrap_or(usize::MAX).min(self.next.len());
-            writer.write(&self.next[..room])?;
-            self.next.drain(..room);
-            records += room as u64;
-            self.written.records += room as u64;
-            self.progress.add(1, room);
+    /// Writes a run in the order of its keys, in which a store that sorts them takes it back at a fraction of the
+    /// cost; returns how many records those were.
+    fn write(&mut self, mut run: Vec<Row>, writer: &mut dyn Writer) -> io::Result<u64> {
+        run.sort_by_cached_key(|row| row.key.to_string());
+        let (mut rows, mut records) = (run.into_iter(), 0);
+        while rows.len() > 0 {
+            let decoded: Vec<_> =
+                rows.by_ref().take(CHUNK_ROWS).filter_map(|row| self.written.decode(row)).collect();
+            writer.write(&decoded)?;
+            records += decoded.len() as u64;
+            self.progress.add(1, decoded.len());
         }
-        writer.finish()?;
+        self.written.records += records;
         Ok(records)
+    }
+}
+
+impl Written {
+    /// The row, unless it is damaged.
+    fn decode(&mut self, row: Row) -> Option<Decoded> {
+        match Record::decode(&row.bytes) {
+            Ok(record) => return Some(Decoded { row, record }),
+            Err(error) if self.damaged.len() < NAMED => self.damaged.push(error.with_key(&row.key)),
+            Err(_) => self.more_damaged += 1,
+        }
+        None
     }
 }

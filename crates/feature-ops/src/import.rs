@@ -51,7 +51,7 @@ pub struct ImportProgress {
 pub struct ImportCheckpoint {
     /// The files, by name and bytes.
     files: Vec<(String, u64)>,
-    /// How many of them are done.
+    /// How many groups of them, which are read side by side, are done.
     done: usize,
     /// How many rows of the next are.
     rows: u64,
@@ -59,16 +59,9 @@ pub struct ImportCheckpoint {
 
 impl Import {
     /// An import of these files.
-    ///
-    /// # Errors
-    /// `File` for one that is not there.
-    pub fn new(files: ExportFiles, options: ImportOptions) -> Result<Self> {
-        let sized = files.paths().map(|path| {
-            let bytes = std::fs::metadata(path).map_err(|e| OpsError::cannot("read", path, e))?.len();
-            Ok((path.display().to_string(), bytes))
-        });
-        let start = ImportCheckpoint { files: sized.collect::<Result<_>>()?, done: 0, rows: 0 };
-        Ok(Self { files, options, start })
+    pub fn new(files: ExportFiles, options: ImportOptions) -> Self {
+        let start = ImportCheckpoint { files: files.sizes().collect(), done: 0, rows: 0 };
+        Self { files, options, start }
     }
 
     /// Goes on where an import of the same files stopped.
@@ -102,12 +95,12 @@ impl Import {
         let Self { files, options, start } = self;
         let (mut at, mut progress) = (start.clone(), ImportProgress::default());
         let begun = move |chunk: &Result<Chunk>| {
-            let done = |chunk: &Chunk| chunk.file == start.done && chunk.end <= start.rows;
+            let done = |chunk: &Chunk| chunk.group == start.done && chunk.end <= start.rows;
             std::future::ready(!chunk.as_ref().is_ok_and(done))
         };
         let keep = &keep;
         let batches = files.chunks(at.done).filter(begun).map(|chunk| async move {
-            let Chunk { file, end, rows } = chunk?;
+            let Chunk { group, end, rows } = chunk?;
             let read = rows.len() as u64;
             let mut failures = Vec::new();
             let mut records = Vec::with_capacity(rows.len());
@@ -119,12 +112,12 @@ impl Import {
             }
             let passed_over = read - (records.len() + failures.len()) as u64;
             let outcomes = join(store, records, &mut failures).await?;
-            Ok::<_, OpsError>((file, end, read, passed_over, outcomes, failures))
+            Ok::<_, OpsError>((group, end, read, passed_over, outcomes, failures))
         });
         // In their order, so that what is behind the last of them is done.
         let mut batches = std::pin::pin!(batches.buffered(options.concurrency.max(1)));
         while let Some(batch) = batches.next().await {
-            let (file, end, read, passed_over, outcomes, failures) = batch?;
+            let (group, end, read, passed_over, outcomes, failures) = batch?;
             let applied = outcomes.iter().filter(|outcome| **outcome == WriteOutcome::Applied).count();
             progress.read += read;
             progress.passed_over += passed_over;
@@ -132,7 +125,7 @@ impl Import {
             progress.superseded += (outcomes.len() - applied) as u64;
             progress.failed += failures.len() as u64;
             failures.into_iter().for_each(&mut failed);
-            (at.done, at.rows) = (file, end);
+            (at.done, at.rows) = (group, end);
             tell(&progress, &at);
         }
         Ok(progress)

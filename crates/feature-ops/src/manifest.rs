@@ -1,14 +1,14 @@
 //! What a folder with an export says of itself.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
+use std::fmt;
+use std::io::{self, BufReader, Write};
 
 use feature_core::{Result as CoreResult, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{OpsError, Result};
 use crate::files::Format;
+use crate::folder::Folder;
 
 /// The file's name. It begins so that programs which read folders of data pass it over.
 pub const MANIFEST: &str = "_export.json";
@@ -68,30 +68,23 @@ impl Manifest {
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|e| OpsError::cannot("read", &path, e))?,
-        };
-        let manifest: Self = serde_json::from_str(&text).map_err(|e| OpsError::cannot("read", &path, e))?;
+    pub fn read(folder: &Folder) -> Result<Option<Self>> {
+        let unreadable = |e: &dyn fmt::Display| OpsError::cannot("read", folder.place(MANIFEST), e);
+        let Some(file) = folder.open(MANIFEST).map_err(|e| unreadable(&e))? else { return Ok(None) };
+        let manifest: Self = serde_json::from_reader(BufReader::new(file)).map_err(|e| unreadable(&e))?;
         match manifest.version {
             1 => Ok(Some(manifest)),
-            version => Err(OpsError::cannot(
-                "read",
-                &path,
-                format!("it has version {version}, this software reads version 1; update it"),
-            )),
+            version => Err(unreadable(&format_args!(
+                "it has version {version}, this software reads version 1; update it"
+            ))),
         }
     }
 
     /// Writes it so that there is always a whole one.
-    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
-        let new = folder.join(format!(".{MANIFEST}.new"));
-        let mut file = File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(new, folder.join(MANIFEST))
+    pub(crate) fn write(&self, folder: &Folder) -> io::Result<()> {
+        folder.write(MANIFEST, |mut file| {
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")
+        })
     }
 }

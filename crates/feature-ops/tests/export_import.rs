@@ -8,9 +8,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use feature_core::{
     BackendWrapper, CallContext, EntityKey, Error, ErrorKind, FeatureWrite, Features, OnlineStore,
@@ -18,8 +21,8 @@ use feature_core::{
     VersionedRecord, ViewKey,
 };
 use feature_ops::{
-    Export, ExportFiles, ExportOptions, ExportReport, Format, Import, ImportCheckpoint, ImportOptions,
-    ImportProgress, MANIFEST, OpsError,
+    Export, ExportFiles, ExportOptions, ExportReport, Folder, Format, Import, ImportCheckpoint,
+    ImportOptions, ImportProgress, MANIFEST, ObjectFolder, OpsError,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use proptest::prelude::*;
@@ -36,7 +39,7 @@ async fn export(store: &Store, folder: &Path, options: &ExportOptions) -> Result
 }
 
 async fn import(files: &ExportFiles, store: &Store) -> ImportProgress {
-    let import = Import::new(files.clone(), ImportOptions::default()).unwrap();
+    let import = Import::new(files.clone(), ImportOptions::default());
     let handle = OnlineStore::new(Arc::clone(store));
     import.run(&handle, |_| true, |_, _| (), |error| panic!("{error}")).await.unwrap()
 }
@@ -169,6 +172,107 @@ async fn an_export_that_is_stopped_again_and_again_ends_whole() {
     }
 }
 
+/// A folder of an object store, in memory.
+#[derive(Debug, Default)]
+struct InMemory(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl ObjectFolder for InMemory {
+    fn url(&self) -> &str {
+        "memory://backup"
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let objects = self.0.lock().unwrap();
+        Ok(objects.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
+    }
+
+    fn get(&self, name: &str, to: &mut File) -> io::Result<bool> {
+        let objects = self.0.lock().unwrap();
+        objects.get(name).map_or(Ok(false), |bytes| to.write_all(bytes).map(|()| true))
+    }
+
+    fn put(&self, name: &str, from: &mut File) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes)?;
+        self.0.lock().unwrap().insert(name.to_owned(), bytes);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_to_objects_goes_on_where_it_stopped_and_comes_back() {
+    let (source, target) = (store(), store());
+    put(&source, &many(5_000)).await;
+    let objects = Arc::new(InMemory::default());
+    let folder = || Folder::Objects(objects.clone());
+    let options = options(Format::Parquet, 700);
+    for after in [1_500, 3_000] {
+        let breaks: Store = Arc::new(BreaksOff { inner: source.clone(), after });
+        let export = Export::to_folder(folder(), &options, &SystemClock).unwrap();
+        export.run(&*breaks, &SystemClock, |_| true, &Default::default()).await.unwrap_err();
+    }
+    let export = Export::to_folder(folder(), &options, &SystemClock).unwrap();
+    assert_eq!(export.resumed(), 3_000);
+    let report = export.run(&*source, &SystemClock, |_| true, &Default::default()).await.unwrap();
+    assert_eq!(report.records, 5_000);
+    let files = ExportFiles::of_folder(folder()).unwrap();
+    assert!(!files.is_unfinished());
+    assert_eq!(import(&files, &target).await.applied, 5_000);
+    assert_eq!(contents(&target).await, contents(&source).await);
+
+    objects.0.lock().unwrap().remove("part-00001.parquet");
+    let lost = ExportFiles::of_folder(folder()).unwrap_err().to_string();
+    assert_eq!(lost, "cannot read memory://backup/part-00001.parquet: it is not there any more");
+}
+
+/// A store that gives its records in any order, and notes the order in which it gets some.
+#[derive(Debug)]
+struct Unordered {
+    inner: Store,
+    rows: Vec<(RecordKey, VersionedRecord)>,
+    got: Mutex<Vec<String>>,
+}
+
+impl BackendWrapper for Unordered {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &*self.inner
+    }
+
+    async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
+        self.inner.get(keys, call).await
+    }
+
+    async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
+        self.got.lock().unwrap().extend(puts.iter().map(|put| put.key.to_string()));
+        self.inner.put(puts, call).await
+    }
+
+    async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
+        self.inner.delete(keys, call).await
+    }
+
+    fn scan(&self, _: &Scope) -> BoxStream<'static, Result<(RecordKey, VersionedRecord)>> {
+        stream::iter(self.rows.clone()).map(Ok).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_imported_in_the_order_of_their_keys() {
+    let (inner, folder) = (store(), tempfile::tempdir().unwrap());
+    put(&inner, &many(9_500)).await;
+    let mut rows: Vec<_> = inner.scan(&Scope::Store).map(Result::unwrap).collect().await;
+    fastrand::shuffle(&mut rows);
+    let source: Store = Arc::new(Unordered { inner, rows, got: Mutex::default() });
+    export(&source, folder.path(), &options(Format::Parquet, 700)).await.unwrap();
+    let target = Arc::new(Unordered { inner: store(), rows: Vec::new(), got: Mutex::default() });
+    let files = ExportFiles::of_folder(folder.path()).unwrap();
+    let import = Import::new(files, ImportOptions { concurrency: 1 });
+    import.run(&OnlineStore::new(target.clone()), |_| true, |_, _| (), |e| panic!("{e}")).await.unwrap();
+    let got = target.got.lock().unwrap();
+    assert_eq!(got.len(), 9_500);
+    assert!(got.is_sorted());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_goes_on_where_it_stopped() {
     let (source, target, folder) = (store(), store(), tempfile::tempdir().unwrap());
@@ -179,7 +283,7 @@ async fn an_import_goes_on_where_it_stopped() {
     let mut at = None;
     let mut read = 0;
     for _ in 0..20 {
-        let mut import = Import::new(files.clone(), ImportOptions { concurrency: 2 }).unwrap();
+        let mut import = Import::new(files.clone(), ImportOptions { concurrency: 2 });
         if let Some(at) = at.clone() {
             import = import.resume(at).unwrap();
         }
@@ -210,7 +314,7 @@ async fn an_import_goes_on_where_it_stopped() {
 
     std::fs::write(folder.path().join("other.ndjson"), "{}\n").unwrap();
     let other = ExportFiles::find(&[folder.path().join("other.ndjson")]).unwrap();
-    assert!(Import::new(other, ImportOptions::default()).unwrap().resume(at.unwrap()).is_err());
+    assert!(Import::new(other, ImportOptions::default()).resume(at.unwrap()).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +413,7 @@ async fn other_folders_and_files_are_refused() {
     assert!(ExportFiles::find(&[folder.path().join("letter.txt")]).is_err());
     let cut = folder.path().join("cut.ndjson");
     std::fs::write(&cut, "{\"tenant\":\"t\"").unwrap();
-    let import = Import::new(ExportFiles::find(&[&cut]).unwrap(), ImportOptions::default()).unwrap();
+    let import = Import::new(ExportFiles::find(&[&cut]).unwrap(), ImportOptions::default());
     let cut = import.run(&OnlineStore::new(source), |_| true, |_, _| (), |_| ()).await.unwrap_err();
     assert!(cut.to_string().contains("line 1 is cut off"), "{cut}");
 }

@@ -32,14 +32,14 @@ pub(crate) struct Records {
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     pub(crate) records: Records,
-    /// A folder, which must be new or have an export that was stopped; or one file, named .parquet or .ndjson; or `-`,
-    /// which is NDJSON on standard output.
+    /// A folder, which must be new or have an export that was stopped, also of an object store, such as
+    /// s3://bucket/backup; or one file, named .parquet or .ndjson; or `-`, which is NDJSON on standard output.
     #[arg(long, value_name = "PLACE")]
     pub(crate) to: PathBuf,
     /// What the files of a folder are.
     #[arg(long = "as", value_name = "FORMAT", default_value = "parquet", value_parser = ["parquet", "ndjson"])]
     pub(crate) files: String,
-    /// How many records a file of a folder has.
+    /// How many records a file of a folder has, at most. It has fewer once they come to 16 MiB.
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) part_records: u64,
 }
@@ -52,7 +52,7 @@ const EXPORT_HELP: &str = "\
 #[derive(Debug, Args)]
 #[command(after_help = IMPORT_HELP)]
 pub(crate) struct ImportArgs {
-    /// Folders that `fstore export` has written, or files of them.
+    /// Folders that `fstore export` has written, also of an object store, or files.
     #[arg(required = true, value_name = "FROM")]
     pub(crate) from: Vec<PathBuf>,
     #[command(flatten)]

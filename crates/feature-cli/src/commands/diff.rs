@@ -4,13 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use feature_core::{SYSTEM_TENANT, SystemClock, Timestamp, ViewKey};
-use feature_ops::{Diff, DiffProgress, ExportFiles, Format, Side, Source};
+use feature_ingest::ObjectFolder;
+use feature_ops::{Diff, DiffProgress, Format, Side, Source};
 use feature_store::{Catalog, Connector};
 use serde_json::json;
 
 use super::scope;
 use crate::cli::{DiffArgs, Target};
 use crate::exit::{Exit, Failure, Result, say};
+use crate::exports;
 use crate::output::Output;
 use crate::progress::shown;
 use crate::settings;
@@ -55,7 +57,7 @@ pub(super) async fn run(target: &Target, args: DiffArgs, output: &mut Output) ->
     Ok(if report.is_equal() { Exit::Done } else { Exit::Partly })
 }
 
-/// What a user means: a store of the settings file, an export, or the URL of a store.
+/// What a user means: a store of the settings file, an export, or the URL of either.
 async fn source(target: &Target, text: &str) -> Result<Source> {
     let connector = Connector::new().create_missing(false);
     if let Target::Settings(file) = target
@@ -64,8 +66,9 @@ async fn source(target: &Target, text: &str) -> Result<Source> {
         return Ok(Source::Store(connector.connect_to(&entry.url).await?));
     }
     let path = Path::new(text);
-    if path.is_dir() || (Format::of_name(path).is_some() && path.exists()) {
-        return Ok(Source::Export(ExportFiles::find(&[path])?));
+    let is_file = path.is_dir() || (Format::of_name(path).is_some() && path.exists());
+    if is_file || ObjectFolder::is_named(text) {
+        return Ok(Source::Export(exports::files(vec![path.to_owned()]).await?));
     }
     let url = connector.parse(text).map_err(Failure::usage)?;
     Ok(Source::Store(connector.connect_to(&url).await?))

@@ -1,7 +1,7 @@
 //! `export`: records into files.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use feature_core::SystemClock;
@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Open, per_second, scope};
 use crate::cli::ExportArgs;
 use crate::exit::{Exit, Result, say};
+use crate::exports;
 use crate::output::Output;
 use crate::progress::shown;
 
@@ -22,13 +23,13 @@ pub(super) async fn run(open: &Open, args: ExportArgs, output: &mut Output) -> R
         part_records,
     };
     let to_output = to.as_os_str() == "-";
-    let export = match Format::of_name(&to) {
+    let export = match Format::of_name(&to).filter(|_| !exports::is_url(&to)) {
         _ if to_output => {
             options.format = Format::Ndjson;
             Export::to_writer(io::stdout(), &options)
         }
         Some(_) => Export::to_file(&to, &options)?,
-        None => to_folder(&to, options).await?,
+        None => to_folder(to, options).await?,
     };
     if export.resumed() > 0 {
         say(format_args!("fstore: going on where the export stopped, after {} records", export.resumed()));
@@ -58,8 +59,6 @@ pub(super) async fn run(open: &Open, args: ExportArgs, output: &mut Output) -> R
 }
 
 /// Looks at what an export that was stopped has, which may take a while.
-async fn to_folder(to: &Path, options: ExportOptions) -> Result<Export> {
-    let to = to.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Export::to_folder(&to, &options, &SystemClock)).await;
-    Ok(opened.map_err(|e| crate::exit::Failure::Other(format!("the reading stopped: {e}")))??)
+async fn to_folder(to: PathBuf, options: ExportOptions) -> Result<Export> {
+    exports::blocking(move || Ok(Export::to_folder(exports::folder(&to)?, &options, &SystemClock)?)).await
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use feature_core::{OnlineStore, ViewKey};
-use feature_ops::{ExportFiles, Import, ImportCheckpoint, ImportOptions, ImportProgress};
+use feature_ops::{Import, ImportCheckpoint, ImportOptions, ImportProgress};
 use serde_json::json;
 
 use super::{Open, per_second, scope};
 use crate::checkpoint;
 use crate::cli::ImportArgs;
 use crate::exit::{Exit, Failure, Result, say};
+use crate::exports;
 use crate::output::Output;
 use crate::progress::shown;
 
@@ -22,13 +23,13 @@ const NAMED: u64 = 100;
 
 pub(super) async fn run(open: &Open, args: ImportArgs, output: &mut Output) -> Result<Exit> {
     let ImportArgs { from, records, concurrency, checkpoint: file, unfinished } = args;
-    let files = ExportFiles::find(&from)?;
+    let files = exports::files(from).await?;
     if files.is_unfinished() && !unfinished {
         return Err(Failure::Usage(
             "the export was stopped before its end: run it again, or say --unfinished".to_owned(),
         ));
     }
-    let mut import = Import::new(files, ImportOptions { concurrency: concurrency as usize })?;
+    let mut import = Import::new(files, ImportOptions { concurrency: concurrency as usize });
     if let Some(stopped) = file.as_deref().map(checkpoint::read).transpose()?.flatten() {
         say("fstore: going on where the import stopped");
         import = import.resume(stopped)?;

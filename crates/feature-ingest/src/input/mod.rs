@@ -15,6 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use ::arrow::array::RecordBatchReader;
 
 pub(crate) use find::find;
+#[cfg(feature = "object-store")]
+pub use remote::ObjectFolder;
 #[cfg(all(feature = "object-store", feature = "parquet"))]
 pub(crate) use remote::Ranges;
 pub(crate) use stream::{Count, Stream};

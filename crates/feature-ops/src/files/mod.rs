@@ -91,11 +91,10 @@ pub(crate) fn writer(format: Format, out: impl Write + Send + 'static) -> io::Re
     })
 }
 
-pub(crate) fn read(path: &Path, format: Format) -> Result<Chunks> {
-    let unreadable = |e: &dyn std::fmt::Display| OpsError::cannot("read", path, e);
-    let file = File::open(path).map_err(|e| unreadable(&e))?;
+/// The rows of a file; `place` is how its user knows it.
+pub(crate) fn read(file: File, place: &str, format: Format) -> Result<Chunks> {
     match format {
-        Format::Parquet => parquet::read(file).map_err(|e| unreadable(&e)),
+        Format::Parquet => parquet::read(file).map_err(|e| OpsError::cannot("read", place, e)),
         Format::Ndjson => Ok(ndjson::read(file)),
     }
 }

@@ -19,6 +19,9 @@ use super::{CHUNK_ROWS, Chunks, Decoded, Row, Writer, write_features, write_time
 
 /// How large a group of rows may become, which is what a writer and a reader hold in memory.
 const GROUP_BYTES: usize = 16 << 20;
+/// How large a page may become, which is what a reader holds of a column, and of each file that it reads side by
+/// side.
+const PAGE_BYTES: usize = 128 << 10;
 
 /// The columns that a restore needs.
 const NEEDED: [&str; 4] = ["tenant", "view", "entity", "record"];
@@ -44,7 +47,13 @@ impl<W: Write + Send> ParquetFile<W> {
             Field::new("record", DataType::Binary, false),
         ]));
         let level = ZstdLevel::try_new(1).map_err(io::Error::other)?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+        // No two rows share these.
+        let distinct = ["entity", "features", "record"];
+        let properties = distinct.into_iter().fold(WriterProperties::builder(), |properties, column| {
+            properties.set_column_dictionary_enabled(column.into(), false)
+        });
+        let properties =
+            properties.set_compression(Compression::ZSTD(level)).set_data_page_size_limit(PAGE_BYTES).build();
         let writer =
             ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties)).map_err(io::Error::other)?;
         Ok(Self { schema, writer })

@@ -2,12 +2,14 @@
 
 mod explain;
 mod find;
+mod folder;
 mod object;
 #[cfg(feature = "parquet")]
 mod ranges;
 mod store;
 
 pub(crate) use find::find;
+pub use folder::ObjectFolder;
 pub(crate) use object::Object;
 #[cfg(feature = "parquet")]
 pub(crate) use ranges::Ranges;

@@ -21,6 +21,7 @@ use store_testkit::{MapStore, Proxy};
 
 use super::explain::CHANGED;
 use super::find::find_with;
+use super::folder::ObjectFolder;
 use crate::input::{Input, find};
 use crate::{Ended, IngestOptions, Load, Report};
 
@@ -383,4 +384,87 @@ async fn a_load_may_be_dropped_by_a_task() {
     let load =
         open(inputs(&format!("s3://{BUCKET}/a.csv"), &S3::environment(server.port)).await.unwrap()).await;
     drop(load);
+}
+
+/// Runs work that blocks, as a program does that keeps files there.
+async fn in_folder<T: Send + 'static>(
+    url: &str,
+    variables: Variables,
+    work: impl FnOnce(ObjectFolder) -> T + Send + 'static,
+) -> T {
+    let url = url.to_owned();
+    let opened = move || work(ObjectFolder::open_with(&url, variables.into_iter()).unwrap());
+    tokio::task::spawn_blocking(opened).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_keeps_files_whatever_their_size() {
+    let s3 = S3::start(false).await;
+    s3.put("backups/elsewhere", "not in it");
+    let url = format!("s3://{BUCKET}/backups/monday/");
+    in_folder(&url, S3::environment(s3.port), |folder| {
+        assert_eq!(folder.url(), format!("s3://{BUCKET}/backups/monday"));
+        assert_eq!(folder.list().unwrap(), []);
+        let mut got = Vec::new();
+        assert!(!folder.get("missing", &mut got).unwrap());
+        // At once, in parts, and at the edge between them.
+        let mut expected = Vec::new();
+        for (name, bytes) in [("empty", 0), ("small", 1_000), ("edge", 8 << 20), ("large", (17 << 20) + 5)] {
+            let mut next = random(bytes as u64);
+            let content: Vec<u8> = (0..bytes).map(|_| next() as u8).collect();
+            folder.put(name, &mut &content[..]).unwrap();
+            let mut got = Vec::new();
+            assert!(folder.get(name, &mut got).unwrap());
+            assert!(got == content, "{name}");
+            expected.push((name.to_owned(), bytes as u64));
+        }
+        let mut listed = folder.list().unwrap();
+        listed.sort();
+        expected.sort();
+        assert_eq!(listed, expected);
+        folder.put("small", &mut &b"anew"[..]).unwrap();
+        let mut got = Vec::new();
+        assert!(folder.get("small", &mut got).unwrap());
+        assert_eq!(got, b"anew");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_folder_from_being_used_is_said_without_secrets() {
+    let s3 = S3::start(false).await;
+    let mut wrong = S3::environment(s3.port);
+    wrong[1].1 = "n0t-the-s3cret".to_owned();
+    in_folder(&format!("s3://{BUCKET}/x"), wrong, |folder| {
+        for error in [folder.list().unwrap_err(), folder.put("a", &mut &b"1"[..]).unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.contains("the credentials are wrong"), "{error}");
+            assert!(!error.contains("n0t-the-s3cret"), "{error}");
+        }
+    })
+    .await;
+    let refused = ObjectFolder::open_with("https://host/folder", std::iter::empty()).unwrap_err();
+    assert!(refused.to_string().contains("a web server, which does not keep files"), "{refused}");
+    assert!(ObjectFolder::is_named("gs://lake/x") && !ObjectFolder::is_named("redis://localhost"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_to_its_end_becomes_no_object() {
+    struct Breaks(usize);
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.0 > 10 << 20 {
+                return Err(std::io::Error::other("the disk is gone"));
+            }
+            self.0 += buffer.len();
+            Ok(buffer.len())
+        }
+    }
+    let s3 = S3::start(false).await;
+    in_folder(&format!("s3://{BUCKET}/x"), S3::environment(s3.port), |folder| {
+        let broken = folder.put("a", &mut Breaks(0)).unwrap_err();
+        assert!(broken.to_string().contains("the disk is gone"), "{broken}");
+        assert_eq!(folder.list().unwrap(), []);
+    })
+    .await;
 }

@@ -66,7 +66,9 @@ fn unused_dependencies() -> Result<()> {
     let program = tools.join("bin").join(tool);
     if !program.is_file() {
         let mut install = cargo();
-        run_program(install.args(["install", "--locked", "--version", version, tool, "--root"]).arg(&tools))?;
+        // It runs once, for a second.
+        install.args(["install", "--debug", "--locked", "--version", version, tool, "--root"]);
+        run_program(install.arg(&tools))?;
     }
     run_program(std::process::Command::new(program).current_dir(root()))
 }

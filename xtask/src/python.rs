@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use crate::process::{Result, root, run as run_program, succeeds_within};
+use serde_json::Value;
+
+use crate::process::{Result, cargo, output, root, run as run_program, succeeds_within};
 use crate::sources;
 use crate::suites::Suites;
 
@@ -81,12 +83,16 @@ impl Environment {
         if wheels.is_dir() {
             std::fs::remove_dir_all(&wheels)?;
         }
-        let mut maturin = Command::new(self.program("maturin"));
-        maturin.current_dir(root()).args(["build", "--quiet", "--locked", "--manifest-path"]);
-        maturin.arg(Path::new(PACKAGE).join("Cargo.toml")).arg("--out").arg(&wheels);
-        maturin.args(["--profile", if build == Build::Release { "release" } else { "dev" }]);
-        maturin.arg("--interpreter").arg(self.program("python"));
-        run_program(&mut maturin)?;
+        std::fs::create_dir_all(&wheels)?;
+        match build {
+            Build::Quick => self.pack(&wheels)?,
+            Build::Release => {
+                let mut maturin = Command::new(self.program("maturin"));
+                maturin.current_dir(root().join(PACKAGE)).args(["build", "--quiet", "--locked", "--release"]);
+                maturin.arg("--out").arg(&wheels).arg("--interpreter").arg(self.program("python"));
+                run_program(&mut maturin)?;
+            }
+        }
         let wheel = std::fs::read_dir(&wheels)?.next().ok_or("maturin has built no wheel")??.path();
         let pip = [
             "-m",
@@ -101,6 +107,37 @@ impl Environment {
         Ok(wheel)
     }
 
+    /// Puts the wheel together around the module as it is built with the workspace's tests: maturin builds a package
+    /// by itself, and so all that it depends on once more, with fewer features.
+    fn pack(&self, wheels: &Path) -> Result<()> {
+        let module = module()?;
+        let wheel = root().join("target/wheels/unpacked");
+        if wheel.is_dir() {
+            std::fs::remove_dir_all(&wheel)?;
+        }
+        let package = wheel.join("feature_store");
+        std::fs::create_dir_all(&package)?;
+        let mut describe = Command::new(self.program("maturin"));
+        describe.current_dir(root().join(PACKAGE)).args([
+            "pep517",
+            "write-dist-info",
+            "--metadata-directory",
+        ]);
+        describe.arg(&wheel).arg("--interpreter").arg(self.program("python"));
+        output(&mut describe)?;
+        for file in std::fs::read_dir(root().join(PACKAGE).join("python/feature_store"))? {
+            let file = file?;
+            if file.file_type()?.is_file() {
+                std::fs::copy(file.path(), package.join(file.file_name()))?;
+            }
+        }
+        let name = if cfg!(windows) { "_native.pyd" } else { "_native.abi3.so" };
+        std::fs::copy(module, package.join(name))?;
+        let mut pack = Command::new(self.program("python"));
+        pack.args(["-m", "wheel", "pack"]).arg(&wheel).arg("--dest-dir").arg(wheels);
+        output(&mut pack).map(drop)
+    }
+
     /// Pytest in the package's folder.
     fn pytest(&self) -> Command {
         let mut pytest = Command::new(self.program("python"));
@@ -109,6 +146,20 @@ impl Environment {
         pytest.env_remove("PYTHONPATH").env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::null());
         pytest
     }
+}
+
+/// Builds the module with what the workspace's tests share, and finds it.
+fn module() -> Result<PathBuf> {
+    let mut build = cargo();
+    build.args(["build", "--locked", "--workspace", "--lib", "--tests"]);
+    let said = output(build.args(["--message-format", "json-render-diagnostics"]))?;
+    let file = said.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_module =
+            message["target"]["name"] == "feature_python" && message["reason"] == "compiler-artifact";
+        message["filenames"][0].as_str().filter(|_| is_module).map(PathBuf::from)
+    });
+    file.ok_or_else(|| "cargo has built no module".into())
 }
 
 /// Whether what a file of requirements lists is installed, which this does unless it has been before.

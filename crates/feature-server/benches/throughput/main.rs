@@ -174,18 +174,20 @@ fn redis_arrow(options: &BenchOptions) -> BenchResult {
     in_turns(options, REDIS_ARROW, |seconds| wrk.rate(ours.address, seconds), library)
 }
 
-/// How long reads of a hundred entities take at half of the load that the server can bear.
+/// How long reads of a hundred entities take at half of the load that the server can bear, and the same of the bare
+/// route at that rate, which shows what the machine and the client add.
 fn half_load(options: &BenchOptions, ours: &Process) {
     let (rounds, seconds) = if options.quick { (1, 3) } else { (5, 10) };
     let highest = Wrk::new(&Case("", 100, READ, JSON)).rate(ours.address, seconds);
     let half = (highest / 2.0) as u32;
-    let measured: Vec<_> = (0..rounds).map(|_| Latency::measure(ours.address, seconds, half, 100)).collect();
-    let Latency { p50, p99, failed } = Latency::median(&measured);
-    println!(
-        "p99_at_half_load: {half}/s of 100 x 50 as JSON, half of {highest:.0}/s: p50 {p50:.2} ms, p99 {p99:.2} ms, \
-         {:.2} times as long; {failed} failed",
-        p99 / p50
-    );
+    let bare =
+        Process::start(&format!("bare {}", length_of_answer(ours.address, READ, JSON, &body(100, READ))));
+    println!("p99_at_half_load: {half}/s of 100 x 50 as JSON, half of {highest:.0}/s, in ms");
+    for (name, address) in [("ours", ours.address), ("bare", bare.address)] {
+        let measured: Vec<_> = (0..rounds).map(|_| Latency::measure(address, seconds, half, 100)).collect();
+        let Latency { p50, p99, failed } = Latency::median(&measured);
+        println!("  {name}: p50 {p50:.2}, p99 {p99:.2}, {:.2} times as long; {failed} failed", p99 / p50);
+    }
 }
 
 /// Reads of a hundred entities over gRPC.

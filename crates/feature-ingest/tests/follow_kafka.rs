@@ -7,23 +7,25 @@ mod following;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use feature_core::{OnlineStore, OnlineStoreBackend, SystemClock};
+use feature_core::{Error, ErrorKind, OnlineStore, OnlineStoreBackend, SystemClock};
 use feature_ingest::follow::{Feed, Follow, FollowOptions, FollowTally, KafkaTopic, KafkaTopicSettings};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
-use store_testkit::MapStore;
-use tokio::task::JoinHandle;
+use store_testkit::{Fault, FaultyBackend, MapStore};
+use tokio::task::{JoinHandle, JoinSet};
 
 use following::{contents, is_poison, mapping, messages};
 
 const TOPIC: &str = "orders";
 const DEAD: &str = "dead";
-const PARTITIONS: i32 = 4;
+const PRODUCERS: usize = 8;
+const KILLS: usize = 10;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -47,53 +49,90 @@ fn follower(
     tally: &FollowTally,
 ) -> (Arc<KafkaTopic>, JoinHandle<feature_core::Result<()>>) {
     let feed = Arc::new(topic(cluster));
-    let options = FollowOptions { batch_size: 64, ..FollowOptions::default() };
+    let options = FollowOptions { batch_size: 500, ..FollowOptions::default() };
     let follow = Follow::new(feed.clone(), mapping(), options, store.clone(), tally.clone());
     (feed, tokio::spawn(follow.run(std::future::pending())))
 }
 
+/// Some of the messages, as fast as the brokers take them; says how many those are.
+async fn produce(brokers: String, messages: Vec<String>, partitions: i32, produced: Arc<AtomicUsize>) {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("queue.buffering.max.messages", "10000")
+        .create()
+        .unwrap();
+    for some in messages.chunks(500) {
+        let sent = some.iter().map(|payload| {
+            let record = FutureRecord::<(), _>::to(TOPIC).payload(payload);
+            producer.send(record.partition(fastrand::i32(0..partitions)), Duration::from_secs(60))
+        });
+        for delivered in futures::future::join_all(sent).await {
+            delivered.map_err(|(e, _)| e).unwrap();
+        }
+        produced.fetch_add(some.len(), Ordering::Relaxed);
+    }
+}
+
+/// `FSTORE_STORM` messages, by default few.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn followers_that_die_and_brokers_that_go_away_lose_nothing() {
+    let storm = std::env::var("FSTORE_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let is_large = storm >= 1_000_000;
+    // A partition of the mock cluster forgets what is before its last 5 MiB.
+    let partitions = if is_large { 64 } else { 4 };
+    let away_for = Duration::from_secs(if is_large { 10 } else { 2 });
     let cluster = Cluster::new(3).unwrap();
-    cluster.create_topic(TOPIC, PARTITIONS, 3).unwrap();
+    cluster.create_topic(TOPIC, partitions, 3).unwrap();
     cluster.create_topic(DEAD, 1, 3).unwrap();
     let map: Arc<dyn OnlineStoreBackend> = Arc::new(MapStore::new(Arc::new(SystemClock)));
-    let (store, tally) = (OnlineStore::new(Arc::clone(&map)), FollowTally::default());
-    let mut followers = vec![follower(&cluster, &store, &tally), follower(&cluster, &store, &tally)];
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", cluster.bootstrap_servers()).create().unwrap();
+    let away = Arc::new(AtomicBool::new(false));
+    let script = Arc::clone(&away);
+    let faulty = FaultyBackend::new(Arc::clone(&map), move |_| match script.load(Ordering::Relaxed) {
+        true => Fault::Fail(Error::new(ErrorKind::Unavailable, "the store is away")),
+        false => Fault::None,
+    });
+    let (store, tally) = (OnlineStore::new(Arc::new(faulty)), FollowTally::default());
+    let mut followers = [(); 3].map(|()| follower(&cluster, &store, &tally));
 
-    let (messages, expected) = messages(1_000);
-    let mut poisoned = BTreeSet::new();
-    let quarter = messages.len() / 4;
-    for (number, payload) in messages.iter().enumerate() {
-        let partition = fastrand::i32(0..PARTITIONS);
-        let record = FutureRecord::<(), _>::to(TOPIC).payload(payload).partition(partition);
-        let delivered = producer.send(record, Duration::from_secs(60)).await.map_err(|(e, _)| e).unwrap();
-        if is_poison(payload) {
-            poisoned.insert(format!("{}:{}", delivered.partition, delivered.offset));
+    let (messages, expected) = messages(storm);
+    let poisoned: BTreeSet<String> = messages.iter().filter(|message| is_poison(message)).cloned().collect();
+    let produced = Arc::new(AtomicUsize::new(0));
+    let all = messages.len();
+    let mut producers = JoinSet::new();
+    for share in messages.chunks(all.div_ceil(PRODUCERS)) {
+        let brokers = cluster.bootstrap_servers();
+        producers.spawn(produce(brokers, share.to_vec(), partitions, Arc::clone(&produced)));
+    }
+    drop(messages);
+    for number in 1..=KILLS {
+        while produced.load(Ordering::Relaxed) < all * number / (KILLS + 1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // Each time the group is put together anew.
+        let victim = &mut followers[fastrand::usize(..3)];
+        victim.1.abort();
+        *victim = follower(&cluster, &store, &tally);
         match number {
-            n if n == quarter => {
-                let (_, killed) = followers.remove(0);
-                killed.abort();
-                followers.push(follower(&cluster, &store, &tally));
+            3 => {
+                away.store(true, Ordering::Relaxed);
+                tokio::time::sleep(away_for).await;
+                away.store(false, Ordering::Relaxed);
             }
-            n if n == 2 * quarter => {
-                // Its partitions cannot be written meanwhile, so nothing else is done.
+            7 => {
                 cluster.broker_down(2).unwrap();
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                tokio::time::sleep(away_for).await;
                 cluster.broker_up(2).unwrap();
             }
             _ => {}
         }
     }
+    producers.join_all().await;
 
-    for _ in 0..600 {
+    let patience = 600 + storm / 1_000;
+    for _ in 0..patience {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if contents(&map).await.is_ok_and(|contents| contents == expected)
-            && tally.progress().dead >= poisoned.len() as u64
-        {
+        let dead = tally.progress().dead >= poisoned.len() as u64;
+        if dead && contents(&map).await.is_ok_and(|contents| contents == expected) {
             break;
         }
     }
@@ -101,13 +140,13 @@ async fn followers_that_die_and_brokers_that_go_away_lose_nothing() {
     let whole = contents(&map).await.is_ok_and(|contents| contents == expected);
     assert!(whole, "{:?}", tally.progress());
     let dead = dead_letters(&cluster);
-    assert_eq!(dead.keys().cloned().collect::<BTreeSet<_>>(), poisoned);
-    assert!(dead.values().all(|reason| !reason.is_empty()));
+    assert_eq!(dead.values().map(|(payload, _)| payload.clone()).collect::<BTreeSet<_>>(), poisoned);
+    assert!(dead.values().all(|(_, reason)| !reason.is_empty()));
     followers.iter().for_each(|(_, running)| running.abort());
 }
 
-/// The reasons, by the places of the messages.
-fn dead_letters(cluster: &Cluster) -> BTreeMap<String, String> {
+/// Dead letters and their reasons, by the places of the messages.
+fn dead_letters(cluster: &Cluster) -> BTreeMap<String, (String, String)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap_servers())
         .set("group.id", format!("reader-{}", fastrand::u64(..)))
@@ -125,7 +164,8 @@ fn dead_letters(cluster: &Cluster) -> BTreeMap<String, String> {
             String::from_utf8(header.unwrap().to_vec()).unwrap()
         };
         assert_eq!(text("topic"), TOPIC);
-        dead.insert(text("place"), text("reason"));
+        let payload = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+        dead.insert(text("place"), (payload, text("reason")));
     }
     dead
 }

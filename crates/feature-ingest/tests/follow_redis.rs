@@ -197,7 +197,7 @@ async fn stop() -> Outcome {
     let (tell, told) = tokio::sync::oneshot::channel::<()>();
     let running = follower(&server, &store, &tally, async move { drop(told.await) })?;
     for time in 0..500 {
-        add(&mut client, &message(time).0).await?;
+        add(&mut client, &message(time, 40).0).await?;
     }
     let _ = tell.send(());
     running.await.map_err(|e| e.to_string())??;

@@ -33,9 +33,9 @@ fn at(micros: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + micros)
 }
 
-/// A message, and what it says: of which record.
-pub(crate) fn message(time: i64) -> (String, (String, Record)) {
-    let (tenant, id) = (["a", "b"][fastrand::usize(..2)], fastrand::i64(0..40));
+/// A message about one of so many entities, and what it says: of which record.
+pub(crate) fn message(time: i64, entities: i64) -> (String, (String, Record)) {
+    let (tenant, id) = (["a", "b"][fastrand::usize(..2)], fastrand::i64(0..entities));
     let mode = ["merge", "merge", "merge", "replace", "retract"][fastrand::usize(..5)];
     let mut fields = json!({"shop": tenant, "who": {"id": id}, "at": at(time).as_micros(), "mode": mode});
     let mut features = Features::new();
@@ -63,12 +63,13 @@ pub(crate) async fn contents(
     Ok(contents)
 }
 
-/// Messages out of order, some twice and some poisoned, and the records that the others come to.
+/// Messages out of order, some twice and some poisoned, each in its own way, and the records that the others come to.
 pub(crate) fn messages(times: i64) -> (Vec<String>, BTreeMap<String, Record>) {
     let mut expected: BTreeMap<String, Record> = BTreeMap::new();
     let mut messages = Vec::new();
+    let entities = (times / 80).max(40);
     for time in 0..times {
-        let (payload, (key, record)) = message(time * 10);
+        let (payload, (key, record)) = message(time * 10, entities);
         messages.push(payload.clone());
         if fastrand::u8(..5) == 0 {
             messages.push(payload);
@@ -81,10 +82,10 @@ pub(crate) fn messages(times: i64) -> (Vec<String>, BTreeMap<String, Record>) {
     }
     for n in 0..50 {
         let poison = [
-            "{".to_owned(),
+            format!("{{{n}"),
             json!({"n": n}).to_string(),
-            json!({"shop": "a", "who": {"id": 1}, "at": "never", "x": 1}).to_string(),
-            json!({"shop": "a", "who": {"id": 1}, "at": 5, "x": [[1]]}).to_string(),
+            json!({"shop": "a", "who": {"id": 1}, "at": "never", "x": n}).to_string(),
+            json!({"shop": "a", "who": {"id": 1}, "at": 5, "x": [[n]]}).to_string(),
         ];
         messages.push(poison[n % 4].clone());
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use feature_ingest::follow::FollowProgress;
 use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tokio::sync::oneshot;
 
 use crate::followers::Followed;
 
@@ -53,13 +54,16 @@ pub(crate) fn freshness(stream: &str) -> impl Fn(Duration) + Send + Sync + use<>
     move |age| histogram.record(age.as_secs_f64())
 }
 
-/// Shows how far the streams are, for ever.
-pub(crate) async fn show(streams: Vec<Followed>) {
+/// Shows how far the streams are, until `ended` is dropped: then once more.
+pub(crate) async fn show(streams: Vec<Followed>, mut ended: oneshot::Receiver<()>) {
     // Counters go on where those of the streams before a reload ended.
     let mut shown = vec![FollowProgress::default(); streams.len()];
     let mut ticks = tokio::time::interval(SHOW);
     for tick in 0_u32.. {
-        ticks.tick().await;
+        let last = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = &mut ended => true,
+        };
         for (stream, before) in streams.iter().zip(&mut shown) {
             let now = stream.tally.progress();
             count(&stream.name, before, &now);
@@ -67,10 +71,14 @@ pub(crate) async fn show(streams: Vec<Followed>) {
             let labels = labels(&stream.name);
             gauge!("fstore_stream_up", labels.iter()).set(f64::from(u8::from(stream.is_followed())));
             if tick % LAG_EVERY == 0
+                && !last
                 && let Ok(Some(lag)) = stream.feed.lag().await
             {
                 gauge!("fstore_stream_lag", labels.iter()).set(lag as f64);
             }
+        }
+        if last {
+            return;
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use feature_core::{Error, OnlineStore};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::metrics;
@@ -13,6 +14,8 @@ use crate::streams::{self, Stream};
 
 /// How long streams have to end when the server is told to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long their last counts may take to be shown.
+const LAST_SIGHT: Duration = Duration::from_secs(1);
 
 /// What is to be followed, and into which store.
 pub(super) struct ToFollow {
@@ -24,6 +27,8 @@ pub(super) struct ToFollow {
 pub(super) struct Streams {
     followers: Followers,
     shown: JoinHandle<()>,
+    /// Dropped once they have ended.
+    following: Option<oneshot::Sender<()>>,
 }
 
 /// The streams of a settings file.
@@ -41,8 +46,9 @@ impl Streams {
     pub(super) fn follow(ToFollow { streams, store }: ToFollow) -> Result<Self> {
         metrics::describe();
         let followers = Followers::start(streams, &store, metrics::freshness)?;
-        let shown = tokio::spawn(metrics::show(followers.streams().to_vec()));
-        Ok(Self { followers, shown })
+        let (following, ended) = oneshot::channel();
+        let shown = tokio::spawn(metrics::show(followers.streams().to_vec(), ended));
+        Ok(Self { followers, shown, following: Some(following) })
     }
 
     /// Why one of them is not followed any more; waits for ever while all are.
@@ -63,11 +69,8 @@ impl Streams {
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
             tracing::warn!("a stream did not end in time: what it had delivered is delivered again");
         }
-    }
-}
-
-impl Drop for Streams {
-    fn drop(&mut self) {
-        self.shown.abort();
+        self.following = None;
+        // A stream that is away may keep it from seeing that at once.
+        let _ = tokio::time::timeout(LAST_SIGHT, &mut self.shown).await;
     }
 }

@@ -1,28 +1,31 @@
 //! Records of a store into files.
 
+mod write;
+
 use std::collections::HashSet;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use feature_core::{
-    Clock, Error, ErrorKind, OnlineStoreBackend, Record, RecordHeader, RecordKey, Scope, ViewKey,
-};
+use feature_core::{Clock, Error, ErrorKind, OnlineStoreBackend, RecordHeader, RecordKey, Scope, ViewKey};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use twox_hash::XxHash3_128;
 
 use crate::error::{OpsError, Result};
-use crate::files::{self, CHUNK_ROWS, Decoded, Format, Row, Writer};
+use crate::files::{CHUNK_ROWS, Format, Row};
 use crate::folder::Folder;
 use crate::is_gone;
-use crate::manifest::{Manifest, Part};
+use crate::manifest::Manifest;
 use crate::source::ExportFiles;
+use write::Target;
 
-/// How many bytes of keys and records are put in order at a time. One more such run is gathered, and one waits,
-/// while one is written.
+/// How many bytes in memory are put in order at a time. One more such run is gathered, and one waits, while others are
+/// written.
 const RUN_BYTES: usize = 16 << 20;
+/// About how many bytes a row takes in memory beside its text and its record.
+const ROW_BYTES: usize = 160;
 /// How many damaged records are named.
 const NAMED: usize = 100;
 
@@ -33,7 +36,7 @@ pub struct ExportOptions {
     pub scope: Scope,
     /// What the files are, where their name does not tell. Default Parquet.
     pub format: Format,
-    /// How many records a file of a folder has at most; it has fewer once they come to 16 MiB. Default 100,000.
+    /// How many records a file of a folder has at most; it has fewer once they take 16 MiB of memory. Default 100,000.
     pub part_records: u64,
 }
 
@@ -49,12 +52,6 @@ pub struct Export {
     target: Target,
     /// What an export that was stopped already has, by hash.
     known: HashSet<u128>,
-}
-
-enum Target {
-    Folder { folder: Folder, manifest: Manifest, part_records: u64 },
-    File { path: PathBuf, format: Format },
-    Out(Box<dyn Write + Send>, Format),
 }
 
 /// How far an export is, to be read while it runs. Clones share the counts.
@@ -179,7 +176,7 @@ impl Export {
         let most = target.most_records();
         let (sender, receiver) = mpsc::channel(1);
         let counts = progress.clone();
-        let writing = tokio::task::spawn_blocking(move || write(target, receiver, &counts));
+        let writing = tokio::task::spawn_blocking(move || target.write(receiver, &counts));
         let mut chunks = store.scan(&scope).chunks(CHUNK_ROWS);
         let mut failure = None;
         let (mut run, mut bytes_of_run) = (Vec::new(), 0);
@@ -209,7 +206,7 @@ impl Export {
                     }
                     _ => {}
                 }
-                bytes_of_run += key.entity().canonical().len() + bytes.len();
+                bytes_of_run += ROW_BYTES + key.entity().canonical().len() + bytes.len();
                 run.push(Row { key, bytes });
                 if bytes_of_run >= RUN_BYTES || run.len() as u64 >= most {
                     bytes_of_run = 0;
@@ -221,7 +218,9 @@ impl Export {
         }
         // What has been read is written in any case, so that the export can go on after it. If nobody takes it,
         // the writing has failed, and says so.
-        let _ = sender.send(run).await;
+        if !run.is_empty() {
+            let _ = sender.send(run).await;
+        }
         drop(sender);
         let written = writing.await.map_err(|e| OpsError::File(format!("the writing stopped: {e}")))??;
         if let Some(error) = failure {
@@ -263,110 +262,4 @@ fn known(manifest: &Manifest, folder: &Folder) -> Result<HashSet<u128>> {
         known.extend(chunk?.iter().map(|row| hash(&row.key)));
     }
     Ok(known)
-}
-
-impl Target {
-    /// How many records go into one of its files, or are put in order, at most.
-    fn most_records(&self) -> u64 {
-        match self {
-            Self::Folder { part_records, .. } => *part_records,
-            Self::File { .. } | Self::Out(..) => u64::MAX,
-        }
-    }
-}
-
-/// What the writing thread has done.
-#[derive(Default)]
-struct Written {
-    records: u64,
-    files: usize,
-    damaged: Vec<Error>,
-    more_damaged: u64,
-    folder: Option<(Folder, Manifest)>,
-}
-
-/// Runs of rows on their way into files.
-struct Runs<'a> {
-    runs: mpsc::Receiver<Vec<Row>>,
-    written: Written,
-    progress: &'a ExportProgress,
-}
-
-fn write(target: Target, runs: mpsc::Receiver<Vec<Row>>, progress: &ExportProgress) -> Result<Written> {
-    let mut runs = Runs { runs, written: Written::default(), progress };
-    match target {
-        Target::Out(out, format) => {
-            let written = files::writer(format, out).and_then(|writer| runs.write_all(writer));
-            written.map_err(|e| OpsError::File(format!("cannot write the export: {e}")))?;
-        }
-        Target::File { path, format } => {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let folder = Folder::from(path.parent().unwrap_or(&path));
-            folder
-                .write(&name, |file| runs.write_all(files::writer(format, file)?))
-                .map_err(|e| OpsError::cannot("write", path.display(), e))?;
-            runs.written.files = 1;
-        }
-        Target::Folder { folder, mut manifest, .. } => {
-            while let Some(run) = runs.next() {
-                let file = format!("part-{:05}.{}", manifest.parts.len(), manifest.format.extension());
-                let place = folder.place(&file);
-                let part = folder.write(&file, |out| {
-                    let mut writer = files::writer(manifest.format, out)?;
-                    let records = runs.write(run, &mut *writer)?;
-                    writer.finish()?;
-                    Ok(records)
-                });
-                let part = part.and_then(|records| {
-                    manifest.parts.push(Part { file, records });
-                    manifest.write(&folder)
-                });
-                part.map_err(|e| OpsError::cannot("write", place, e))?;
-            }
-            runs.written.files = manifest.parts.len();
-            runs.written.folder = Some((folder, manifest));
-        }
-    }
-    Ok(runs.written)
-}
-
-impl Runs<'_> {
-    fn next(&mut self) -> Option<Vec<Row>> {
-        std::iter::from_fn(|| self.runs.blocking_recv()).find(|run| !run.is_empty())
-    }
-
-    fn write_all(&mut self, mut writer: Box<dyn Writer>) -> io::Result<()> {
-        while let Some(run) = self.next() {
-            self.write(run, &mut *writer)?;
-        }
-        writer.finish()
-    }
-
-    /// Writes a run in the order of its keys, in which a store that sorts them takes it back at a fraction of the
-    /// cost; returns how many records those were.
-    fn write(&mut self, mut run: Vec<Row>, writer: &mut dyn Writer) -> io::Result<u64> {
-        run.sort_by_cached_key(|row| row.key.to_string());
-        let (mut rows, mut records) = (run.into_iter(), 0);
-        while rows.len() > 0 {
-            let decoded: Vec<_> =
-                rows.by_ref().take(CHUNK_ROWS).filter_map(|row| self.written.decode(row)).collect();
-            writer.write(&decoded)?;
-            records += decoded.len() as u64;
-            self.progress.add(1, decoded.len());
-        }
-        self.written.records += records;
-        Ok(records)
-    }
-}
-
-impl Written {
-    /// The row, unless it is damaged.
-    fn decode(&mut self, row: Row) -> Option<Decoded> {
-        match Record::decode(&row.bytes) {
-            Ok(record) => return Some(Decoded { row, record }),
-            Err(error) if self.damaged.len() < NAMED => self.damaged.push(error.with_key(&row.key)),
-            Err(_) => self.more_damaged += 1,
-        }
-        None
-    }
 }

@@ -23,7 +23,7 @@ use write::Target;
 
 /// How many bytes in memory are put in order at a time. One more such run is gathered, and one waits, while others are
 /// written.
-const RUN_BYTES: usize = 16 << 20;
+const RUN_BYTES: usize = 8 << 20;
 /// About how many bytes a row takes in memory beside its text and its record.
 const ROW_BYTES: usize = 160;
 /// How many damaged records are named.
@@ -36,7 +36,7 @@ pub struct ExportOptions {
     pub scope: Scope,
     /// What the files are, where their name does not tell. Default Parquet.
     pub format: Format,
-    /// How many records a file of a folder has at most; it has fewer once they take 16 MiB of memory. Default 100,000.
+    /// How many records a file of a folder has at most; it has fewer once they take 8 MiB of memory. Default 100,000.
     pub part_records: u64,
 }
 

@@ -89,7 +89,7 @@ proptest! {
             written.run(&*source, &SystemClock, |_| true, &Default::default()).await.unwrap();
             import(&ExportFiles::find(&[&file]).unwrap(), &target).await;
 
-            let mut expected: std::collections::BTreeMap<String, Record> =
+            let mut expected: BTreeMap<String, Record> =
                 pairs.0.iter().map(|(key, record)| (key.to_string(), record.clone())).collect();
             for (key, stored) in &pairs.1 {
                 let merged = match expected.remove(&key.to_string()) {

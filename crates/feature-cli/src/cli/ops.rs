@@ -39,7 +39,7 @@ pub(crate) struct ExportArgs {
     /// What the files of a folder are.
     #[arg(long = "as", value_name = "FORMAT", default_value = "parquet", value_parser = ["parquet", "ndjson"])]
     pub(crate) files: String,
-    /// How many records a file of a folder has, at most. It has fewer once they come to 16 MiB.
+    /// How many records a file of a folder has, at most. It has fewer once they take 8 MiB of memory.
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) part_records: u64,
 }

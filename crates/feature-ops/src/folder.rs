@@ -12,12 +12,21 @@ pub trait ObjectFolder: fmt::Debug + Send + Sync {
     fn url(&self) -> &str;
 
     /// The objects in it: names and bytes.
+    ///
+    /// # Errors
+    /// Why the store does not tell.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
 
     /// Writes an object to a file; `false` where there is none.
+    ///
+    /// # Errors
+    /// Why it cannot be read, or written.
     fn get(&self, name: &str, to: &mut File) -> io::Result<bool>;
 
     /// Makes an object of what a file has, so that nobody sees a part of it.
+    ///
+    /// # Errors
+    /// Why the store does not take it.
     fn put(&self, name: &str, from: &mut File) -> io::Result<()>;
 }
 

@@ -14,11 +14,9 @@ use super::{JSON, KEYS, READ, ROLE, body};
 const CALLERS: u32 = 16;
 /// How late a timer may be.
 const LATE: Duration = Duration::from_millis(2);
-/// Percentiles are those of each slice, and the median of all.
+/// Percentiles are those of each slice, and the median of all: now and then a virtual machine stands almost still for tens
+/// of milliseconds.
 const SLICE: Duration = Duration::from_millis(500);
-/// How often the machine's speed is looked at, and from how many times as slow on it is disturbed.
-const LOOK: Duration = Duration::from_millis(4);
-const SLOW: u32 = 4;
 
 /// Milliseconds, and how many reads did not get what they asked.
 #[derive(Clone, Copy)]
@@ -26,10 +24,8 @@ pub(super) struct Latency {
     pub(super) p50: f64,
     pub(super) p99: f64,
     pub(super) failed: f64,
-    /// The p99 of all, whatever disturbed the machine.
+    /// The p99 of all reads.
     pub(super) p99_of_all: f64,
-    /// How large a share of the slices was disturbed: something that only computes was slowed down.
-    pub(super) disturbed: f64,
 }
 
 impl Latency {
@@ -40,7 +36,7 @@ impl Latency {
         let said = String::from_utf8(output.stdout).unwrap();
         let figures: Vec<f64> = said.split_whitespace().filter_map(|text| text.parse().ok()).collect();
         match figures[..] {
-            [p50, p99, failed, p99_of_all, disturbed] => Self { p50, p99, failed, p99_of_all, disturbed },
+            [p50, p99, failed, p99_of_all] => Self { p50, p99, failed, p99_of_all },
             _ => panic!("{said}{}", String::from_utf8_lossy(&output.stderr)),
         }
     }
@@ -52,7 +48,6 @@ impl Latency {
             p99: of(|l| l.p99),
             failed: all.iter().map(|l| l.failed).sum(),
             p99_of_all: of(|l| l.p99_of_all),
-            disturbed: of(|l| l.disturbed),
         }
     }
 }
@@ -72,7 +67,6 @@ pub(super) async fn reads(address: SocketAddr, time: Duration, rate: u32, rows: 
     let interval = Duration::from_secs(1) * CALLERS / rate;
     let failed = Arc::new(AtomicU64::new(0));
     let begun = Instant::now() + Duration::from_millis(50);
-    let looking = std::thread::spawn(move || disturbances(begun, time));
     let callers = (0..CALLERS).map(|caller| {
         let failed = Arc::clone(&failed);
         tokio::spawn(async move {
@@ -106,45 +100,21 @@ pub(super) async fn reads(address: SocketAddr, time: Duration, rate: u32, rows: 
     for caller in callers.collect::<Vec<_>>() {
         took.extend(caller.await.unwrap());
     }
-    let disturbed = looking.join().unwrap();
     let of_all = percentile(took.iter().map(|(_, took)| *took).collect(), 0.99);
     let slices = (time.as_millis() / SLICE.as_millis()) as u32;
-    let is_calm =
-        |slice: &u32| !disturbed.iter().any(|at| (SLICE * *slice..SLICE * (*slice + 1)).contains(at));
-    let mut calm: Vec<u32> = (0..slices).filter(is_calm).collect();
-    let share = 1.0 - calm.len() as f64 / f64::from(slices);
-    if calm.is_empty() {
-        calm = (0..slices).collect();
-    }
     let at = |share: f64| {
-        let of_slice = |slice: &u32| {
-            let own = took.iter().filter(|(at, _)| (SLICE * *slice..SLICE * (*slice + 1)).contains(at));
+        let of_slice = |slice: u32| {
+            let own = took.iter().filter(|(at, _)| (SLICE * slice..SLICE * (slice + 1)).contains(at));
             percentile(own.map(|(_, took)| *took).collect(), share)
         };
-        super::median(calm.iter().map(of_slice).collect())
+        super::median((0..slices).map(of_slice).collect())
     };
-    println!("{} {} {} {of_all} {share}", at(0.5), at(0.99), failed.load(Relaxed));
+    println!("{} {} {} {of_all}", at(0.5), at(0.99), failed.load(Relaxed));
 }
 
 fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get((values.len().saturating_sub(1) as f64 * share) as usize).copied().unwrap_or(f64::NAN)
-}
-
-/// When something that only computes took much longer than its best: then others use the machine, or what it is made of.
-fn disturbances(begun: Instant, time: Duration) -> Vec<Duration> {
-    let (mut best, mut found) = (Duration::MAX, Vec::new());
-    while begun.elapsed() < time {
-        let started = Instant::now();
-        std::hint::black_box((0..60_000_u32).fold(1.0_f64, |sum, n| sum * 1.000_000_1 + f64::from(n)));
-        let took = started.elapsed();
-        best = best.min(took);
-        if took > best * SLOW {
-            found.push(started.saturating_duration_since(begun));
-        }
-        std::thread::sleep(LOOK);
-    }
-    found
 }
 
 /// Takes an answer in; whether it is what was asked for.

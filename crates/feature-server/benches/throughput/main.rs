@@ -185,12 +185,10 @@ fn half_load(options: &BenchOptions, ours: &Process) {
     println!("p99_at_half_load: {half}/s of 100 x 50 as JSON, half of {highest:.0}/s, in ms");
     for (name, address) in [("ours", ours.address), ("bare", bare.address)] {
         let measured: Vec<_> = (0..rounds).map(|_| Latency::measure(address, seconds, half, 100)).collect();
-        let Latency { p50, p99, failed, p99_of_all, disturbed } = Latency::median(&measured);
+        let Latency { p50, p99, failed, p99_of_all } = Latency::median(&measured);
         println!(
-            "  {name}: p50 {p50:.2}, p99 {p99:.2}, {:.2} times as long; {failed} failed; p99 of all, also of the {:.0} % \
-             in which the machine was disturbed, {p99_of_all:.2}",
-            p99 / p50,
-            disturbed * 100.0
+            "  {name}: p50 {p50:.2}, p99 {p99:.2}, {:.2} times as long; p99 of all {p99_of_all:.2}; {failed} failed",
+            p99 / p50
         );
     }
 }

@@ -138,25 +138,19 @@ struct Running<L> {
 
 impl<L: Load> Running<L> {
     async fn work(self: Arc<Self>) {
-        let mut call = self.prepare();
         while !self.stopped.load(Ordering::Relaxed) {
+            let call = self.load.prepare(self.prepared.fetch_add(1, Ordering::Relaxed));
             let due = match &self.gate {
                 Some(gate) if !gate.pass().await => return,
                 Some(gate) => Some(gate.schedule.due(self.begun.fetch_add(1, Ordering::Relaxed))),
                 None => None,
             };
             let sent = self.began.elapsed();
-            // The next one is made ready while this one is under way.
-            let (outcome, next) = tokio::join!(self.load.send(call), async { self.prepare() });
-            call = next;
+            let outcome = self.load.send(call).await;
             let times = Times { due: due.unwrap_or(sent), sent, answered: self.began.elapsed() };
             self.measured().record(times, &outcome);
             self.progress.answered_one();
         }
-    }
-
-    fn prepare(&self) -> L::Call {
-        self.load.prepare(self.prepared.fetch_add(1, Ordering::Relaxed))
     }
 
     /// What was measured until the end, with the calls that were due by then and have not begun.

@@ -113,15 +113,9 @@ impl OnServer {
         };
         let mut columns: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for row in 0..*batch {
-            for (view, keys) in entities.iter().enumerate() {
-                for (name, value) in keys.get(row).into_iter().flat_map(EntityKey::join_keys) {
-                    // One entity has the join keys of all views.
-                    match columns.get_mut(&*name) {
-                        Some(column) if view > 0 && column.len() > row => {}
-                        Some(column) => column.push(Value::from(&*value)),
-                        None => drop(columns.insert(name.into_owned(), vec![Value::from(&*value)])),
-                    }
-                }
+            // One entity has the join keys of all views.
+            for (name, value) in object(entities.iter().filter_map(|keys| keys.get(row))) {
+                columns.entry(name).or_default().push(value);
             }
         }
         let body = match features {

@@ -209,6 +209,9 @@ impl Parts {
         state.ahead.insert(number, part);
         state.written.add(written);
         let State { manifest, ahead, .. } = &mut *state;
+        if number != manifest.parts.len() {
+            return Ok(());
+        }
         while let Some(part) = ahead.remove(&manifest.parts.len()) {
             manifest.parts.push(part);
         }

@@ -14,7 +14,7 @@ use super::super::find::{is_note, is_passed_over, of_name, partitions};
 use super::super::{Input, Place};
 use super::explain::explain;
 use super::object::Object;
-use super::store::{Kind, Location, Store};
+use super::store::{Kind, Location, Store, environment};
 use crate::error::{IngestError, Result};
 use crate::options::Format;
 
@@ -29,10 +29,7 @@ const LIKE_FILES: MatchOptions = MatchOptions {
 
 /// The objects that a URL stands for, sorted.
 pub(crate) fn find(url: &str, format: Option<Format>) -> Result<Vec<Input>> {
-    let variables = std::env::vars_os();
-    let variables =
-        variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    find_with(url, format, variables)
+    find_with(url, format, environment())
 }
 
 /// The same with these environment variables.

@@ -9,7 +9,7 @@ use object_store::{Error, PutMultipartOptions, PutOptions, PutPayload};
 
 use super::explain::explain;
 use super::object::Object;
-use super::store::{Kind, Location, Store};
+use super::store::{Kind, Location, Store, environment};
 use crate::error::{IngestError, Result};
 
 /// How large the parts are that a file is sent in; a smaller file is sent at once.
@@ -35,10 +35,7 @@ impl ObjectFolder {
     /// # Errors
     /// `Request` for a URL that names none.
     pub fn open(url: &str) -> Result<Self> {
-        let variables = std::env::vars_os();
-        let variables =
-            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self::open_with(url, variables)
+        Self::open_with(url, environment())
     }
 
     /// The same with these environment variables.

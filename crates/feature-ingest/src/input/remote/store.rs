@@ -187,6 +187,12 @@ impl Drop for Store {
     }
 }
 
+/// This process's environment, as far as it is text.
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// The variables that concern a kind of store, named as the crate reads them. Those that become parts of URLs
 /// are checked here, since the crate takes them for right.
 fn settings(kind: Kind, variables: impl Iterator<Item = (String, String)>) -> Result<Vec<(String, String)>> {

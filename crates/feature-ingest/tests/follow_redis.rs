@@ -79,8 +79,9 @@ async fn add(client: &mut RespClient, payload: &str) -> Result<String, String> {
 /// Waits until the group has taken and settled everything.
 async fn settled(server: &Server) -> Outcome {
     for _ in 0..600 {
-        let pending = server.command(&["XPENDING", STREAM, GROUP]).await;
+        // In the order that a message goes: asked for the other way round, one that is delivered in between is missed.
         let groups = server.command(&["XINFO", "GROUPS", STREAM]).await;
+        let pending = server.command(&["XPENDING", STREAM, GROUP]).await;
         if let (Ok(pending), Ok(groups)) = (pending, groups) {
             let fields = groups.items().first().map(|group| group.items().to_vec()).unwrap_or_default();
             let lag = fields.iter().skip_while(|field| field.text() != "lag").nth(1).map(ToString::to_string);

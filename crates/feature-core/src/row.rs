@@ -254,7 +254,7 @@ impl RowDecoder {
         }
         let oldest = self.max_age.map(|max_age| now.saturating_sub(max_age));
         let is_withheld = |time: Timestamp| oldest.is_some_and(|oldest| time < oldest);
-        let layout = self.layout(record, &view)?;
+        let layout = self.layout(&view)?;
         let RecordHeader { event_time: timestamp, expires_at, .. } = view.header;
         to.record(row, FoundRecord { names: &layout.names, timestamp, expires_at });
         let any_withheld = is_withheld(timestamp) || view.own_times().any(|(_, time)| is_withheld(time));
@@ -280,7 +280,7 @@ impl RowDecoder {
         Ok(true)
     }
 
-    fn layout(&mut self, record: &Bytes, view: &RecordView<'_>) -> Result<&Layout> {
+    fn layout(&mut self, view: &RecordView<'_>) -> Result<&Layout> {
         let fits = |layout: &Layout| {
             layout.positions.is_some() || layout.names.len() == usize::from(view.header.features)
         };
@@ -299,7 +299,8 @@ impl RowDecoder {
                         Layout { names: names.clone(), positions: (!is_all).then_some(positions) }
                     }
                 };
-                (record.slice_ref(view.names_section), layout)
+                // The record may be part of a whole batch's answer, which it would keep in memory.
+                (Bytes::copy_from_slice(view.names_section), layout)
             }
         };
         Ok(&self.last.insert(last).1)

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::error::{BACKEND, Failure};
-use crate::read::{Delete, Get};
+use crate::read::{Delete, Get, Misses};
 use crate::request::{self, Operation};
 use crate::router::Router;
 use crate::write::Put;
@@ -30,6 +30,7 @@ pub const MAX_RECORD_BYTES: usize = 64 << 20;
 /// automatically. Cheap to share; dropping it closes its connections.
 pub struct RedisOnlineStore {
     router: Arc<Router>,
+    misses: Misses,
     closed: Arc<AtomicBool>,
 }
 
@@ -67,7 +68,7 @@ impl RedisOnlineStore {
             }
             Err(failure) => return Err(failure.error),
         }
-        Ok(Self { router, closed })
+        Ok(Self { router, misses: Misses::default(), closed })
     }
 
     /// Connects to the store of this URL; see [`RedisConfig::from_url`].
@@ -106,7 +107,8 @@ impl OnlineStoreBackend for RedisOnlineStore {
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-        self.run(&Get::new(&self.router.config().key_prefix, keys), keys.len(), call).await
+        let get = Get::new(&self.router.config().key_prefix, keys, &self.misses);
+        self.run(&get, keys.len(), call).await
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {

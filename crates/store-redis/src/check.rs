@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feature_core::Health;
-use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::connect::Node;
 use crate::error::{Failure, from_server};
+use crate::resp::{Reply, Request};
 use crate::router::Router;
 
 /// How long each server may take to answer.
@@ -50,19 +50,17 @@ pub(crate) async fn check(router: &Arc<Router>) -> Result<Health, Failure> {
 }
 
 async fn ask(node: &Node) -> Result<(Info, u64), Failure> {
-    let mut questions = Pipeline::with_capacity(2);
-    questions.cmd("INFO");
-    questions.cmd("DBSIZE");
-    let mut replies = node.send(&questions, Instant::now() + PATIENCE).await?.into_iter();
+    let mut questions = Request::of([&b"INFO"[..]]);
+    questions.push([&b"DBSIZE"[..]]);
+    let mut replies = node.send(questions, Instant::now() + PATIENCE).await?;
     let info = match replies.next() {
-        Some(Value::BulkString(text)) => String::from_utf8_lossy(&text).into_owned(),
-        Some(Value::VerbatimString { text, .. }) => text,
-        Some(Value::ServerError(error)) => return Err(from_server(&error, &node.name)),
+        Some(Reply::Text(text)) => String::from_utf8_lossy(&text).into_owned(),
+        Some(Reply::Error(error)) => return Err(from_server(&error, &node.name)),
         _ => return Err(Failure::garbled(&node.name)),
     };
     match replies.next() {
-        Some(Value::Int(keys)) => Ok((Info(info), u64::try_from(keys).unwrap_or_default())),
-        Some(Value::ServerError(error)) => Err(from_server(&error, &node.name)),
+        Some(Reply::Int(keys)) => Ok((Info(info), u64::try_from(keys).unwrap_or_default())),
+        Some(Reply::Error(error)) => Err(from_server(&error, &node.name)),
         _ => Err(Failure::garbled(&node.name)),
     }
 }

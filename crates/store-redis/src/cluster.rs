@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, RwLock};
 
 use feature_core::ErrorKind;
 use futures::future::{FutureExt, select_ok};
-use redis::{Cmd, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::connect::{Dialer, Node, Role};
+use crate::connect::{Node, Role};
+use crate::dial::Dialer;
 use crate::error::{Failure, Next};
+use crate::resp::{Reply, Request};
 
 /// Slots of a cluster; a constant of Redis.
 const SLOTS: usize = 16_384;
@@ -135,10 +136,9 @@ impl Cluster {
     }
 
     async fn ask(&self, node: Arc<Node>, known: &Map, deadline: Instant) -> Result<Map, Failure> {
-        let mut question = Cmd::new();
-        question.arg("CLUSTER").arg("SLOTS");
+        let question = Request::of([&b"CLUSTER"[..], b"SLOTS"]);
         let ranges = match node.ask(question, deadline).await? {
-            Value::Array(ranges) => ranges,
+            Reply::Array(ranges) => ranges,
             _ => Vec::new(),
         };
         let mut map = Map { shards: Vec::new(), owners: vec![None; SLOTS] };
@@ -180,23 +180,23 @@ impl Cluster {
 type Servers = Vec<(String, u16)>;
 
 /// An entry of `CLUSTER SLOTS`: first slot, last slot, then the servers, the primary first.
-fn read_range(range: Value, asked: &str) -> Option<(std::ops::RangeInclusive<usize>, Servers)> {
-    let Value::Array(parts) = range else { return None };
+fn read_range(range: Reply, asked: &str) -> Option<(std::ops::RangeInclusive<usize>, Servers)> {
+    let Reply::Array(parts) = range else { return None };
     let mut parts = parts.into_iter();
     let mut number = || match parts.next()? {
-        Value::Int(slot) => usize::try_from(slot).ok().filter(|slot| *slot < SLOTS),
+        Reply::Int(slot) => usize::try_from(slot).ok().filter(|slot| *slot < SLOTS),
         _ => None,
     };
     let slots = number()?..=number()?;
-    let server = |server: Value| {
-        let Value::Array(server) = server else { return None };
+    let server = |server: Reply| {
+        let Reply::Array(server) = server else { return None };
         let port = match server.get(1)? {
-            Value::Int(port) => u16::try_from(*port).ok()?,
+            Reply::Int(port) => u16::try_from(*port).ok()?,
             _ => return None,
         };
         // A node that does not know its own address leaves it out: it is where it was asked.
         let host = match server.first()? {
-            Value::BulkString(host) => String::from_utf8_lossy(host).into_owned(),
+            Reply::Text(host) => String::from_utf8_lossy(host).into_owned(),
             _ => String::new(),
         };
         Some((if host.is_empty() || host == "?" { asked.to_owned() } else { host }, port))
@@ -219,14 +219,14 @@ mod tests {
     #[test]
     fn a_range_names_its_servers_the_primary_first() {
         let server = |host: &str, port| {
-            Value::Array(vec![Value::BulkString(host.into()), Value::Int(port), Value::Nil])
+            Reply::Array(vec![Reply::Text(host.to_owned().into()), Reply::Int(port), Reply::Nil])
         };
         let range =
-            |servers: Vec<Value>| Value::Array([vec![Value::Int(5), Value::Int(9)], servers].concat());
+            |servers: Vec<Reply>| Reply::Array([vec![Reply::Int(5), Reply::Int(9)], servers].concat());
         let (slots, servers) = read_range(range(vec![server("a", 1), server("", 2)]), "b").unwrap();
         assert_eq!((slots, servers), (5..=9, vec![("a".to_owned(), 1), ("b".to_owned(), 2)]));
         for nonsense in
-            [Value::Nil, range(vec![]), Value::Array(vec![Value::Int(5)]), range(vec![Value::Nil])]
+            [Reply::Nil, range(vec![]), Reply::Array(vec![Reply::Int(5)]), range(vec![Reply::Nil])]
         {
             assert!(read_range(nonsense, "b").is_none());
         }

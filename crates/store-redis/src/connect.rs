@@ -1,112 +1,26 @@
 //! Connections to one server: made when needed, shared by many requests, given up when they fail.
 
 use std::fmt;
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use feature_core::{Error, ErrorKind, Result, format_duration};
+use feature_core::{ErrorKind, Result, format_duration};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, TlsCertificates, Value,
-};
 use tokio::time::Instant;
 
-use crate::config::{RedisConfig, TlsConfig};
-use crate::error::{BACKEND, Failure, Next, from_client, from_server};
+use crate::dial::Dialer;
+use crate::error::{Failure, Next, from_client, from_server};
+use crate::resp::{Replies, Reply, Request};
+use crate::wire::Wire;
 
 /// After a connection could not be made, it is not tried again for this long: what waits fails at once.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Requests that may wait for a connection's socket.
-const WAITING_REQUESTS: usize = 4_096;
-
-/// What every connection of a store has in common.
-pub(crate) struct Dialer {
-    pub(crate) config: RedisConfig,
-    certificates: Option<TlsCertificates>,
-}
-
-impl Dialer {
-    /// Reads the files that the settings name.
-    pub(crate) fn new(config: RedisConfig) -> Result<Self> {
-        config.validate()?;
-        let certificates = config.tls.as_ref().map(certificates).transpose()?;
-        if certificates.is_some() && rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only when another thread got in first, and then there is one.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        Ok(Self { config, certificates })
-    }
-
-    fn login(&self, role: Role) -> RedisConnectionInfo {
-        let RedisConfig { username, password, db, sentinel, .. } = &self.config;
-        let (username, password, db) = match (role, sentinel) {
-            (Role::Sentinel, Some(own)) => (&own.username, &own.password, 0),
-            _ => (username, password, i64::from(*db)),
-        };
-        let mut login =
-            RedisConnectionInfo::default().set_db(db).set_lib_name("fstore", env!("CARGO_PKG_VERSION"));
-        if let Some(username) = username {
-            login = login.set_username(username);
-        }
-        if let Some(password) = password {
-            login = login.set_password(password.expose());
-        }
-        login
-    }
-
-    fn client(&self, role: Role, host: &str, port: u16) -> Result<Client, redis::RedisError> {
-        let tls = self.certificates.is_some();
-        let address = match tls {
-            false => ConnectionAddr::Tcp(host.to_owned(), port),
-            true => ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None },
-        };
-        // A peer that is gone without a word is noticed when nothing it was sent is confirmed.
-        let sockets = TcpSettings::default().set_nodelay(true);
-        #[cfg(target_os = "linux")]
-        let sockets = sockets.set_user_timeout(self.config.response_timeout);
-        let info =
-            address.into_connection_info()?.set_redis_settings(self.login(role)).set_tcp_settings(sockets);
-        match &self.certificates {
-            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
-            None => Client::open(info),
-        }
-    }
-
-    /// Settings of a connection. Requests have deadlines of their own.
-    fn connection_config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new()
-            // Bounded where it is used, with the rest of the set-up.
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(WAITING_REQUESTS)
-    }
-}
 
 /// The address of a server as text.
 pub(crate) fn name(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn certificates(tls: &TlsConfig) -> Result<TlsCertificates> {
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| {
-            Error::invalid_argument(format!("cannot read `{}`: {error}", path.display()))
-                .with_backend(BACKEND)
-                .with_source(error)
-        })
-    };
-    let client_tls = match (&tls.cert_file, &tls.key_file) {
-        (Some(cert), Some(key)) => Some(ClientTlsConfig { client_cert: read(cert)?, client_key: read(key)? }),
-        _ => None,
-    };
-    Ok(TlsCertificates { client_tls, root_cert: tls.ca_file.as_deref().map(read).transpose()? })
 }
 
 /// What a node is for.
@@ -169,7 +83,7 @@ impl Default for State {
 /// A connection, and since when it owes answers that a caller has given up waiting for.
 #[derive(Clone)]
 struct Connection {
-    client: MultiplexedConnection,
+    wire: Wire,
     silent_since: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -236,7 +150,7 @@ impl Link {
     /// Gives a connection up, unless another has taken its place already.
     fn discard(&self, connection: &Connection) {
         let mut state = self.state();
-        if matches!(&*state, State::Open(open) if Arc::ptr_eq(&open.silent_since, &connection.silent_since)) {
+        if matches!(&*state, State::Open(open) if open.wire.is_same(&connection.wire)) {
             *state = State::default();
         }
     }
@@ -249,18 +163,9 @@ async fn connect(
     port: u16,
     name: &str,
 ) -> Result<Connection, Failure> {
-    let failed = |e| from_client(e, name, false);
-    let client = dialer.client(role, host, port).map_err(failed)?;
-    let work = async {
-        let mut client =
-            client.get_multiplexed_async_connection_with_config(&dialer.connection_config()).await?;
-        if role == Role::ClusterReplica {
-            redis::cmd("READONLY").exec_async(&mut client).await?;
-        }
-        Ok(client)
-    };
-    match tokio::time::timeout(dialer.config.connect_timeout, work).await {
-        Ok(client) => Ok(Connection { client: client.map_err(failed)?, silent_since: Arc::default() }),
+    let dialed = dialer.dial(role, host, port, name);
+    match tokio::time::timeout(dialer.config.connect_timeout, dialed).await {
+        Ok(wire) => Ok(Connection { wire: wire?, silent_since: Arc::default() }),
         Err(_) => {
             let limit = format_duration(dialer.config.connect_timeout);
             let message = format!("{name}: no connection within connect_timeout, {limit}");
@@ -305,19 +210,19 @@ impl Node {
             .unwrap_or(&self.links[0])
     }
 
-    /// Sends commands together and waits for the reply to each until the deadline. Error replies are
-    /// among the values.
-    pub(crate) async fn send(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Failure> {
-        self.send_rows(commands, commands.len(), deadline).await
+    /// Sends commands together and waits for the reply to each until the deadline. Error replies are among them.
+    pub(crate) async fn send(&self, request: Request, deadline: Instant) -> Result<Replies, Failure> {
+        let rows = request.commands();
+        self.send_rows(request, rows, deadline).await
     }
 
     /// The same, for commands that cover this many rows.
     pub(crate) async fn send_rows(
         &self,
-        commands: &Pipeline,
+        request: Request,
         rows: usize,
         deadline: Instant,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Replies, Failure> {
         let link = self.link();
         let _under_way = link.begin(rows);
         let out_of_time = |in_doubt| Failure {
@@ -329,11 +234,9 @@ impl Node {
             )
         };
         let connecting = tokio::time::timeout_at(deadline, link.connection(self));
-        let mut connection = connecting.await.map_err(|_| out_of_time(false))??;
-        let count = commands.len();
+        let connection = connecting.await.map_err(|_| out_of_time(false))??;
         let started = Instant::now();
-        let work = connection.client.send_packed_commands(commands, 0, count);
-        let Ok(replies) = tokio::time::timeout_at(deadline, work).await else {
+        let Ok(replies) = tokio::time::timeout_at(deadline, connection.wire.send(request)).await else {
             let mut silent = lock(&connection.silent_since);
             let since = *silent.get_or_insert(started);
             drop(silent);
@@ -344,23 +247,16 @@ impl Node {
         };
         let replies = replies.map_err(|error| {
             link.discard(&connection);
-            from_client(error, &self.name, true)
+            from_client(&error, &self.name, true)
         })?;
         *lock(&connection.silent_since) = None;
-        if replies.len() == count {
-            return Ok(replies);
-        }
-        link.discard(&connection);
-        let message = format!("{}: {} replies to {count} commands; report it", self.name, replies.len());
-        Err(Failure { in_doubt: true, ..Failure::new(ErrorKind::Internal, message, Next::Fail) })
+        Ok(replies)
     }
 
     /// Sends one command. An error reply is a failure.
-    pub(crate) async fn ask(&self, command: Cmd, deadline: Instant) -> Result<Value, Failure> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.add_command(command);
-        match self.send(&pipeline, deadline).await?.pop() {
-            Some(Value::ServerError(error)) => Err(from_server(&error, &self.name)),
+    pub(crate) async fn ask(&self, command: Request, deadline: Instant) -> Result<Reply, Failure> {
+        match self.send(command, deadline).await?.next() {
+            Some(Reply::Error(error)) => Err(from_server(&error, &self.name)),
             Some(reply) => Ok(reply),
             None => Err(Failure::garbled(&self.name)),
         }
@@ -397,6 +293,7 @@ impl fmt::Debug for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RedisConfig;
 
     fn node(connections: usize) -> Arc<Node> {
         let config = RedisConfig { connections, ..RedisConfig::default() };

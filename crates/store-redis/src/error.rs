@@ -1,9 +1,8 @@
 //! From the server's and the client's errors to the store's.
 
-use std::sync::Arc;
+use std::io;
 
 use feature_core::{Error, ErrorKind};
-use redis::{RedisError, ServerError, ServerErrorKind};
 
 /// The backend's name in errors and reports.
 pub(crate) const BACKEND: &str = "redis";
@@ -69,7 +68,7 @@ impl Failure {
 
     /// A reply that leaves open what a key holds.
     pub(crate) fn unclear(server: &str) -> Self {
-        let message = format!("{server}: the key was written while it was read; read it again");
+        let message = format!("{server}: its answer leaves open whether there is a record; read it again");
         Self::new(ErrorKind::Unavailable, message, Next::Alone)
     }
 
@@ -82,13 +81,14 @@ impl Failure {
 }
 
 /// What an error reply of this server means.
-pub(crate) fn from_server(error: &ServerError, server: &str) -> Failure {
-    let failure = from_reply(error.code(), error.details().unwrap_or_default(), server);
-    Failure { error: failure.error.with_source(error.clone()), ..failure }
+pub(crate) fn from_server(error: &[u8], server: &str) -> Failure {
+    let error = String::from_utf8_lossy(error);
+    let (code, details) = error.split_once(' ').unwrap_or((&error, ""));
+    from_reply(code, details, server)
 }
 
 /// What an error reply means: its code, which is its first word, and the rest of it.
-pub(crate) fn from_reply(code: &str, details: &str, server: &str) -> Failure {
+fn from_reply(code: &str, details: &str, server: &str) -> Failure {
     use ErrorKind as K;
     let said = format!("{code} {details}");
     let said = said.trim();
@@ -193,46 +193,29 @@ fn redirected(code: &str, details: &str, server: &str, said: &str) -> Failure {
     failure(if code == "ASK" { Next::Ask(host, port) } else { Next::Moved(host, port) })
 }
 
-/// What a failure of the client itself means, on a connection to this server; `sent` says whether the
-/// request may have reached it.
-pub(crate) fn from_client(error: RedisError, server: &str, sent: bool) -> Failure {
-    use redis::ErrorKind as E;
+/// What a failure of a connection to this server means; `sent` says whether the request may have reached it.
+pub(crate) fn from_client(error: &io::Error, server: &str, sent: bool) -> Failure {
+    use io::ErrorKind as E;
     let at = |kind, what: &str, next| Failure::new(kind, format!("{server}: {what}: {error}"), next);
     let failure = match error.kind() {
-        E::Server(ServerErrorKind::ResponseError) => {
-            from_reply("ERR", error.detail().unwrap_or_default(), server)
-        }
-        E::Server(_) | E::Extension => {
-            from_reply(error.code().unwrap_or("ERR"), error.detail().unwrap_or_default(), server)
-        }
-        E::Io if is_certificate(&error) => at(
+        _ if is_certificate(error) => at(
             ErrorKind::Unauthenticated,
             "no encrypted connection: see to the certificates, tls_ca, tls_cert and tls_key",
             Next::Fail,
         ),
-        E::Io if error.is_timeout() => at(ErrorKind::Unavailable, "the server does not answer", Next::Locate),
-        E::Io => at(ErrorKind::Unavailable, "no connection", Next::Locate),
-        E::AuthenticationFailed => at(ErrorKind::Unauthenticated, "wrong user or password", Next::Fail),
-        E::InvalidClientConfig => at(ErrorKind::InvalidArgument, "impossible settings", Next::Fail),
-        E::MasterNameNotFoundBySentinel => {
-            at(ErrorKind::NotConfigured, "Sentinel knows no healthy primary of this service_name", Next::Wait)
-        }
-        E::Parse => at(ErrorKind::Internal, "this is no answer of a Redis server", Next::Fail),
-        _ => at(ErrorKind::Internal, "the client failed; report it", Next::Fail),
+        E::TimedOut => at(ErrorKind::Unavailable, "the server does not answer", Next::Locate),
+        E::InvalidInput => at(ErrorKind::InvalidArgument, "impossible settings", Next::Fail),
+        // Also where it speaks another protocol.
+        E::InvalidData => at(ErrorKind::Internal, "not understood", Next::Fail),
+        _ => at(ErrorKind::Unavailable, "no connection", Next::Locate),
     };
-    let in_doubt = sent && failure.error.kind() != ErrorKind::InvalidArgument;
-    Failure { error: failure.error.with_source(error), in_doubt, ..failure }
+    Failure { in_doubt: sent, ..failure }
 }
 
 /// Whether the other side of an encrypted connection was refused, or refused this one.
-fn is_certificate(error: &RedisError) -> bool {
-    // The client keeps the cause in an `Arc`, which is what it gives as the source.
-    let shared = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
-    let io = shared.and_then(|shared| shared.downcast_ref::<std::io::Error>());
-    let tls = io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>());
+fn is_certificate(error: &io::Error) -> bool {
     matches!(
-        tls,
+        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         Some(
             rustls::Error::InvalidCertificate(_)
                 | rustls::Error::AlertReceived(_)
@@ -290,8 +273,8 @@ mod tests {
     #[test]
     fn a_lost_connection_leaves_a_request_that_was_sent_in_doubt() {
         for sent in [false, true] {
-            let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-            let failure = from_client(reset.into(), "h:1", sent);
+            let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+            let failure = from_client(&reset, "h:1", sent);
             assert_eq!((failure.error.kind(), failure.in_doubt), (ErrorKind::Unavailable, sent));
         }
     }

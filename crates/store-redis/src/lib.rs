@@ -5,13 +5,16 @@ mod check;
 mod cluster;
 mod config;
 mod connect;
+mod dial;
 mod error;
 mod key;
 mod read;
 mod request;
+mod resp;
 mod router;
 mod scan;
 mod sentinel;
+mod wire;
 mod write;
 
 pub use backend::{MAX_RECORD_BYTES, RedisOnlineStore};

@@ -1,85 +1,112 @@
 //! Point reads and deletes.
 
-use bytes::Bytes;
+use std::iter::once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use feature_core::{RecordKey, VersionedRecord};
-use redis::{Cmd, Value};
 
-use crate::error::{Failure, from_reply, from_server};
+use crate::error::{Failure, from_server};
 use crate::key;
-use crate::request::{Command, Operation};
+use crate::request::{Operation, Part};
+use crate::resp::{Reply, Request};
 
-/// Reads records.
-pub(crate) struct Get(Vec<String>);
+/// Batches after one with a missing record that are taken to have one too.
+const MISSES_AGAIN: u32 = 100;
 
-impl Get {
-    pub(crate) fn new(prefix: &str, keys: &[RecordKey]) -> Self {
-        Self(keys.iter().map(|key| key::encode(prefix, key)).collect())
+/// Whether records were missing lately.
+#[derive(Debug, Default)]
+pub(crate) struct Misses(AtomicU32);
+
+impl Misses {
+    fn are_likely(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 
-    fn multi(&self, command: &str, rows: &[usize]) -> Cmd {
-        let bytes = rows.iter().map(|row| self.0[*row].len()).sum::<usize>();
-        let mut cmd = Cmd::with_capacity(rows.len() + 1, bytes + command.len());
-        cmd.arg(command);
-        for row in rows {
-            cmd.arg(self.0[*row].as_bytes());
+    fn note(&self, any: bool) {
+        match self.0.load(Ordering::Relaxed) {
+            _ if any => self.0.store(MISSES_AGAIN, Ordering::Relaxed),
+            0 => {}
+            // Calls that do this at the same time count as one.
+            left => self.0.store(left - 1, Ordering::Relaxed),
         }
-        cmd
     }
 }
 
-impl Operation for Get {
+/// Reads records.
+pub(crate) struct Get<'a> {
+    keys: Vec<String>,
+    misses: &'a Misses,
+}
+
+impl<'a> Get<'a> {
+    pub(crate) fn new(prefix: &str, keys: &[RecordKey], misses: &'a Misses) -> Self {
+        Self { keys: keys.iter().map(|key| key::encode(prefix, key)).collect(), misses }
+    }
+
+    fn push(&self, command: &'static str, rows: &[usize], request: &mut Request) {
+        let keys = rows.iter().map(|row| self.keys[*row].as_bytes());
+        request.push(once(command.as_bytes()).chain(keys));
+    }
+}
+
+impl Operation for Get<'_> {
     type Answer = Option<VersionedRecord>;
 
     const WRITES: bool = false;
 
     fn key(&self, row: usize) -> &[u8] {
-        self.0[row].as_bytes()
+        self.keys[row].as_bytes()
     }
 
-    fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command> {
+    fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part> {
         if alone || rows.len() == 1 {
-            let one = |row: &usize| Command { commands: vec![self.multi("GET", &[*row])], rows: vec![*row] };
-            return rows.iter().map(one).collect();
+            rows.iter().for_each(|row| self.push("GET", &[*row], request));
+            return rows.iter().map(|row| Part { commands: 1, rows: vec![*row] }).collect();
         }
         // MGET reports a key of another type as missing. The number of keys that exist tells whether there is
-        // one.
-        let commands = vec![self.multi("MGET", rows), self.multi("EXISTS", rows)];
-        vec![Command { commands, rows: rows.to_vec() }]
+        // one; where hardly a record is ever missing, one that is is rather asked for again.
+        self.push("MGET", rows, request);
+        let exists = self.misses.are_likely();
+        if exists {
+            self.push("EXISTS", rows, request);
+        }
+        vec![Part { commands: 1 + usize::from(exists), rows: rows.to_vec() }]
     }
 
     fn answers(
         &self,
         rows: &[usize],
-        replies: &mut dyn Iterator<Item = Value>,
+        replies: Vec<Reply>,
         server: &str,
     ) -> Vec<Result<Self::Answer, Failure>> {
+        let mut replies = replies.into_iter();
         match (replies.next(), replies.next()) {
-            (Some(Value::Array(values)), Some(Value::Int(exist))) if values.len() == rows.len() => {
-                let found = values.iter().filter(|value| **value != Value::Nil).count();
-                let suspicious = exist > found as i64;
-                let row = |value| match record(value, server) {
+            (Some(Reply::Array(values)), exist) if values.len() == rows.len() => {
+                let found = values.iter().filter(|value| **value != Reply::Nil).count();
+                self.misses.note(found < values.len());
+                let suspicious = match exist {
+                    Some(Reply::Int(exist)) => exist > found as i64,
+                    _ => true,
+                };
+                let row = |value| match record(Some(value), server) {
                     Ok(None) if suspicious => Err(Failure::unclear(server)),
                     row => row,
                 };
                 values.into_iter().map(row).collect()
             }
-            (Some(value), None) if rows.len() == 1 => vec![record(value, server)],
+            (value, None) if rows.len() == 1 => vec![record(value, server)],
             _ => rows.iter().map(|_| Err(Failure::garbled(server))).collect(),
         }
     }
 }
 
 /// The record in a reply. Its version is its bytes.
-pub(crate) fn record(value: Value, server: &str) -> Result<Option<VersionedRecord>, Failure> {
+pub(crate) fn record(value: Option<Reply>, server: &str) -> Result<Option<VersionedRecord>, Failure> {
     match value {
-        Value::BulkString(bytes) => Ok(Some(VersionedRecord { bytes: Bytes::from(bytes), version: 0 })),
-        Value::Nil => Ok(None),
-        Value::ServerError(error) => Err(from_server(&error, server)),
-        // How a script passes on the error of one key.
-        Value::SimpleString(error) => {
-            let (code, details) = error.split_once(' ').unwrap_or((&error, ""));
-            Err(from_reply(code, details, server))
-        }
+        Some(Reply::Text(bytes)) => Ok(Some(VersionedRecord { bytes, version: 0 })),
+        Some(Reply::Nil) => Ok(None),
+        // A script passes on the error of one key as a status.
+        Some(Reply::Error(error) | Reply::Status(error)) => Err(from_server(&error, server)),
         _ => Err(Failure::garbled(server)),
     }
 }
@@ -102,23 +129,14 @@ impl Operation for Delete {
         self.0[row].as_bytes()
     }
 
-    fn commands(&self, rows: &[usize], _: bool) -> Vec<Command> {
-        let one = |row: &usize| {
-            let mut unlink = Cmd::new();
-            unlink.arg("UNLINK").arg(self.0[*row].as_bytes());
-            Command { commands: vec![unlink], rows: vec![*row] }
-        };
-        rows.iter().map(one).collect()
+    fn commands(&self, rows: &[usize], _: bool, request: &mut Request) -> Vec<Part> {
+        rows.iter().for_each(|row| request.push([b"UNLINK", self.key(*row)]));
+        rows.iter().map(|row| Part { commands: 1, rows: vec![*row] }).collect()
     }
 
-    fn answers(
-        &self,
-        _: &[usize],
-        replies: &mut dyn Iterator<Item = Value>,
-        server: &str,
-    ) -> Vec<Result<bool, Failure>> {
-        vec![match replies.next() {
-            Some(Value::Int(removed)) => Ok(removed > 0),
+    fn answers(&self, _: &[usize], replies: Vec<Reply>, server: &str) -> Vec<Result<bool, Failure>> {
+        vec![match replies.first() {
+            Some(Reply::Int(removed)) => Ok(*removed > 0),
             _ => Err(Failure::garbled(server)),
         }]
     }

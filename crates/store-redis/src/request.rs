@@ -7,12 +7,12 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use feature_core::ErrorKind::DeadlineExceeded;
 use feature_core::{CallContext, Result};
 use futures::future::join_all;
-use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::config::RedisConfig;
 use crate::connect::Node;
 use crate::error::{Failure, Next, from_server};
+use crate::resp::{Reply, Request};
 use crate::router::Router;
 
 /// How often a row follows a redirection, or has the script loaded, before it waits like any other.
@@ -37,21 +37,22 @@ pub(crate) trait Operation: Sync {
         0
     }
 
-    /// The commands for these rows; `alone` when a command must not have more than one key.
-    fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command>;
+    /// Adds the commands for these rows to a request; `alone` when a command must not have more than one key.
+    fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part>;
 
-    /// What the replies to a command say of its rows, in order.
+    /// What the replies to a part say of its rows, in order.
     fn answers(
         &self,
         rows: &[usize],
-        replies: &mut dyn Iterator<Item = Value>,
+        replies: Vec<Reply>,
         server: &str,
     ) -> Vec<Result<Self::Answer, Failure>>;
 }
 
-/// Commands that belong together, and the rows that they cover.
-pub(crate) struct Command {
-    pub(crate) commands: Vec<Cmd>,
+/// Commands of a request that belong together.
+pub(crate) struct Part {
+    pub(crate) commands: usize,
+    /// The rows that they cover.
     pub(crate) rows: Vec<usize>,
 }
 
@@ -91,8 +92,8 @@ pub(crate) async fn run<O: Operation>(
     let deadline = call.deadline - (left / 10).min(Duration::from_millis(2));
     let mut answers: Vec<Option<Result<O::Answer>>> = Vec::new();
     answers.resize_with(count, || None);
+    // Empty as long as nothing has failed.
     let mut progress: Vec<Progress> = Vec::new();
-    progress.resize_with(count, Progress::default);
     let mut open: Vec<usize> = (0..count).collect();
     let mut delays = ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(10))
@@ -114,14 +115,17 @@ pub(crate) async fn run<O: Operation>(
         for (row, outcome) in outcomes {
             match outcome {
                 Ok(answer) => answers[row] = Some(Ok(answer)),
-                Err(failure) => match progress[row].follow(router, failure, O::WRITES) {
-                    Step::Fail => {}
-                    Step::AtOnce => open.push(row),
-                    Step::Wait => {
-                        wait = true;
-                        open.push(row);
+                Err(failure) => {
+                    progress.resize_with(count, Progress::default);
+                    match progress[row].follow(router, failure, O::WRITES) {
+                        Step::Fail => {}
+                        Step::AtOnce => open.push(row),
+                        Step::Wait => {
+                            wait = true;
+                            open.push(row);
+                        }
                     }
-                },
+                }
             }
         }
         if wait {
@@ -134,11 +138,12 @@ pub(crate) async fn run<O: Operation>(
         }
         first = false;
     }
-    let failed = |progress: Progress| {
-        let failure = progress.failure.unwrap_or_else(Failure::homeless);
-        Err(failure.error.with_in_doubt(progress.in_doubt))
+    let mut failed = |row: usize| {
+        let Progress { failure, in_doubt, .. } =
+            progress.get_mut(row).map(std::mem::take).unwrap_or_default();
+        Err(failure.unwrap_or_else(Failure::homeless).error.with_in_doubt(in_doubt))
     };
-    answers.into_iter().zip(progress).map(|(answer, row)| answer.unwrap_or_else(|| failed(row))).collect()
+    answers.into_iter().enumerate().map(|(row, answer)| answer.unwrap_or_else(|| failed(row))).collect()
 }
 
 enum Step {
@@ -205,8 +210,9 @@ fn group<O: Operation>(
     let mut groups: Vec<Group> = Vec::new();
     let mut homeless = Vec::new();
     for row in open.iter().copied() {
-        let Progress { target, load, alone, .. } = &progress[row];
-        let (node, asking) = match target {
+        let before = progress.get(row);
+        let (load, alone) = before.map_or((false, false), |row| (row.load, row.alone));
+        let (node, asking) = match before.and_then(|row| row.target.as_ref()) {
             Some((node, asking)) => (Some(Arc::clone(node)), *asking),
             None => (locate(operation.key(row)), false),
         };
@@ -216,11 +222,11 @@ fn group<O: Operation>(
         };
         let same = |group: &&mut Group| {
             Arc::ptr_eq(&group.node, &node)
-                && (group.asking, group.load, group.alone) == (asking, *load, *alone)
+                && (group.asking, group.load, group.alone) == (asking, load, alone)
         };
         match groups.iter_mut().find(same) {
             Some(group) => group.rows.push(row),
-            None => groups.push(Group { node, asking, load: *load, alone: *alone, rows: vec![row] }),
+            None => groups.push(Group { node, asking, load, alone, rows: vec![row] }),
         }
     }
     (groups, homeless)
@@ -248,7 +254,7 @@ fn cut<O: Operation>(config: &RedisConfig, operation: &O, groups: Vec<Group>) ->
     pieces
 }
 
-/// Sends a group's rows in one pipeline.
+/// Sends a group's rows in one request.
 async fn send<O: Operation>(
     router: &Router,
     group: &Group,
@@ -256,38 +262,28 @@ async fn send<O: Operation>(
     deadline: Instant,
 ) -> Vec<(usize, Result<O::Answer, Failure>)> {
     let Group { node, asking, load, alone, rows } = group;
-    let commands = operation.commands(rows, *alone || router.each_key_alone());
-    let mut pipeline = Pipeline::with_capacity(commands.len() + 1);
+    let mut request = Request::default();
     if let Some(script) = O::SCRIPT.filter(|_| *load) {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(script);
+        request.push([b"SCRIPT", &b"LOAD"[..], script.as_bytes()]);
     }
-    let mut sizes = Vec::with_capacity(commands.len());
-    for Command { commands, rows } in commands {
-        sizes.push((commands.len(), rows));
-        for command in commands {
-            if *asking {
-                pipeline.cmd("ASKING");
-            }
-            pipeline.add_command(command);
-        }
-    }
-    let replies = match node.send_rows(&pipeline, rows.len(), deadline).await {
+    let mut request = request.asking(*asking);
+    let parts = operation.commands(rows, *alone || router.each_key_alone(), &mut request);
+    let mut replies = match node.send_rows(request, rows.len(), deadline).await {
         Ok(replies) => replies,
         Err(failure) => return rows.iter().map(|row| (*row, Err(failure.clone()))).collect(),
     };
-    let mut replies = replies.into_iter();
     let mut outcomes = Vec::with_capacity(rows.len());
-    if let Some(Value::ServerError(error)) = O::SCRIPT.filter(|_| *load).and_then(|_| replies.next()) {
+    if let Some(Reply::Error(error)) = O::SCRIPT.filter(|_| *load).and_then(|_| replies.next()) {
         let failure = from_server(&error, &node.name);
         return rows.iter().map(|row| (*row, Err(failure.clone()))).collect();
     }
-    for (count, rows) in sizes {
-        let replies: Vec<Value> = match asking {
-            false => replies.by_ref().take(count).collect(),
-            true => replies.by_ref().take(2 * count).skip(1).step_by(2).collect(),
+    for Part { commands, rows } in parts {
+        let replies: Vec<Reply> = match asking {
+            false => replies.by_ref().take(commands).collect(),
+            true => replies.by_ref().take(2 * commands).skip(1).step_by(2).collect(),
         };
         let error = replies.iter().find_map(|reply| match reply {
-            Value::ServerError(error) => Some(from_server(error, &node.name)),
+            Reply::Error(error) => Some(from_server(error, &node.name)),
             _ => None,
         });
         match error {
@@ -298,7 +294,7 @@ async fn send<O: Operation>(
                 outcomes.extend(rows.into_iter().map(|row| (row, Err(failure.clone()))));
             }
             None => {
-                let answers = operation.answers(&rows, &mut replies.into_iter(), &node.name);
+                let answers = operation.answers(&rows, replies, &node.name);
                 outcomes.extend(rows.into_iter().zip(answers));
             }
         }

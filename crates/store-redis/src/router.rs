@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::config::RedisConfig;
-use crate::connect::{Dialer, Node, Role};
+use crate::connect::{Node, Role};
+use crate::dial::Dialer;
 use crate::error::Failure;
 use crate::sentinel::Sentinel;
 

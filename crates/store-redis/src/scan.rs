@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use feature_core::{ErrorKind, PurgeProgress, PurgeReport, RecordKey, Result, Scope, VersionedRecord};
 use futures::stream::{self, BoxStream, StreamExt};
-use redis::{Cmd, Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::connect::Node;
 use crate::error::{Failure, Next, from_server};
 use crate::key;
 use crate::read::record;
+use crate::resp::{Reply, Request};
 use crate::router::Router;
 
 /// How many entries of its table a server looks at for one page.
@@ -46,7 +47,7 @@ impl Walk {
     }
 
     /// The next keys and the node they are on; `None` at the end.
-    async fn page(&mut self) -> Result<Option<(Arc<Node>, Vec<Vec<u8>>)>, Failure> {
+    async fn page(&mut self) -> Result<Option<(Arc<Node>, Vec<Bytes>)>, Failure> {
         if self.nodes.is_none() {
             // Slots may have moved since the last call.
             self.router.learn(Instant::now() + PATIENCE).await?;
@@ -65,8 +66,9 @@ impl Walk {
             }
             return Ok(None);
         };
-        let mut scan = Cmd::new();
-        scan.arg("SCAN").arg(self.cursor).arg("MATCH").arg(&self.pattern).arg("COUNT").arg(PAGE);
+        let (cursor, page) = (self.cursor.to_string(), PAGE.to_string());
+        let scan = ["SCAN", &cursor, "MATCH", &self.pattern, "COUNT", &page].map(str::as_bytes);
+        let scan = Request::of(scan);
         let reply = node.ask(scan, Instant::now() + PATIENCE).await?;
         let (cursor, keys) = read_page(reply).ok_or_else(|| Failure::garbled(&node.name))?;
         self.cursor = cursor;
@@ -86,11 +88,9 @@ impl Walk {
         }
         let mut owned = Vec::new();
         for node in self.router.primaries() {
-            let mut question = Cmd::new();
-            question.arg("CLUSTER").arg("NODES");
+            let question = Request::of([&b"CLUSTER"[..], b"NODES"]);
             let nodes = match node.ask(question, Instant::now() + PATIENCE).await? {
-                Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
-                Value::VerbatimString { text, .. } => text,
+                Reply::Text(text) => String::from_utf8_lossy(&text).into_owned(),
                 _ => return Err(Failure::garbled(&node.name)),
             };
             let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
@@ -109,7 +109,7 @@ impl Walk {
     }
 
     /// Of these keys those of the scope's records; what only looks like one is an error.
-    fn records(&self, keys: Vec<Vec<u8>>) -> (Vec<(RecordKey, Vec<u8>)>, Vec<feature_core::Error>) {
+    fn records(&self, keys: Vec<Bytes>) -> (Vec<(RecordKey, Bytes)>, Vec<feature_core::Error>) {
         let mut records = Vec::new();
         let mut errors = Vec::new();
         for key in keys {
@@ -124,13 +124,13 @@ impl Walk {
 }
 
 /// A cursor, and the keys that were found on the way to it.
-fn read_page(reply: Value) -> Option<(u64, Vec<Vec<u8>>)> {
-    let Value::Array(parts) = reply else { return None };
-    let [Value::BulkString(cursor), Value::Array(keys)] = <[Value; 2]>::try_from(parts).ok()? else {
+fn read_page(reply: Reply) -> Option<(u64, Vec<Bytes>)> {
+    let Reply::Array(parts) = reply else { return None };
+    let [Reply::Text(cursor), Reply::Array(keys)] = <[Reply; 2]>::try_from(parts).ok()? else {
         return None;
     };
     let key = |key| match key {
-        Value::BulkString(key) => Some(key),
+        Reply::Text(key) => Some(key),
         _ => None,
     };
     let cursor = std::str::from_utf8(&cursor).ok()?.parse().ok()?;
@@ -156,13 +156,13 @@ async fn page_of_rows(walk: &mut Walk) -> Result<Option<Vec<Row>>, Failure> {
     if records.is_empty() {
         return Ok(Some(rows));
     }
-    let mut gets = Pipeline::with_capacity(records.len());
+    let mut gets = Request::default();
     for (_, key) in &records {
-        gets.cmd("GET").arg(&key[..]);
+        gets.push([b"GET", &key[..]]);
     }
-    let replies = node.send(&gets, Instant::now() + PATIENCE).await?;
-    for ((key, _), reply) in records.into_iter().zip(replies) {
-        match record(reply, &node.name) {
+    let mut replies = node.send(gets, Instant::now() + PATIENCE).await?;
+    for (key, _) in records {
+        match record(replies.next(), &node.name) {
             Ok(Some(record)) => rows.push(Ok((key, record))),
             // It was removed or has expired since.
             Ok(None) => {}
@@ -184,18 +184,19 @@ pub(crate) async fn purge(
         if records.is_empty() {
             continue;
         }
-        let mut unlinks = Pipeline::with_capacity(records.len());
+        let mut unlinks = Request::default();
         for (_, key) in &records {
-            unlinks.cmd("UNLINK").arg(&key[..]);
+            unlinks.push([b"UNLINK", &key[..]]);
         }
-        for reply in node.send(&unlinks, Instant::now() + PATIENCE).await? {
-            match reply {
-                Value::Int(removed) => {
+        let mut replies = node.send(unlinks, Instant::now() + PATIENCE).await?;
+        for _ in records {
+            match replies.next() {
+                Some(Reply::Int(removed)) => {
                     let removed = u64::try_from(removed).unwrap_or_default();
                     report.removed += removed;
                     progress.add(removed);
                 }
-                Value::ServerError(error) => return Err(from_server(&error, &node.name)),
+                Some(Reply::Error(error)) => return Err(from_server(&error, &node.name)),
                 _ => return Err(Failure::garbled(&node.name)),
             }
         }

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use feature_core::{ErrorKind, Result};
 use futures::future::{FutureExt, select_ok};
-use redis::{Pipeline, Value};
 use tokio::time::Instant;
 
 use crate::config::SentinelConfig;
-use crate::connect::{Dialer, Node, Role};
+use crate::connect::{Node, Role};
+use crate::dial::Dialer;
 use crate::error::{Failure, Next, from_server};
+use crate::resp::{Reply, Request};
 
 /// Sentinels, and what they have said.
 pub(crate) struct Sentinel {
@@ -76,10 +77,11 @@ impl Sentinel {
     }
 
     async fn ask(&self, sentinel: &Node, deadline: Instant) -> Result<Found, Failure> {
-        let mut questions = Pipeline::new();
-        questions.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service_name);
-        questions.cmd("SENTINEL").arg("REPLICAS").arg(&self.service_name);
-        let mut replies = sentinel.send(&questions, deadline).await?.into_iter();
+        let mut questions = Request::default();
+        for question in ["GET-MASTER-ADDR-BY-NAME", "REPLICAS"] {
+            questions.push([b"SENTINEL", question.as_bytes(), self.service_name.as_bytes()]);
+        }
+        let mut replies = sentinel.send(questions, deadline).await?;
         let unknown = || {
             let message = format!(
                 "{}: Sentinel watches no primary named `{}`; see `service_name`",
@@ -88,8 +90,8 @@ impl Sentinel {
             Failure::new(ErrorKind::NotConfigured, message, Next::Fail)
         };
         let mut reply = || match replies.next() {
-            Some(Value::ServerError(error)) => Err(from_server(&error, &sentinel.name)),
-            Some(Value::Array(parts)) => Ok(parts),
+            Some(Reply::Error(error)) => Err(from_server(&error, &sentinel.name)),
+            Some(Reply::Array(parts)) => Ok(parts),
             _ => Ok(Vec::new()),
         };
         let (host, port) = address(&reply()?).ok_or_else(unknown)?;
@@ -113,13 +115,11 @@ impl Sentinel {
 
 /// Makes sure that a server is a primary: in the middle of a failover a Sentinel may not know yet.
 async fn confirm(node: &Node, deadline: Instant) -> Result<(), Failure> {
-    let mut question = Pipeline::new();
-    question.cmd("ROLE");
-    match node.send(&question, deadline).await?.pop() {
-        Some(Value::Array(parts)) if parts.first().and_then(text) == Some("master") => Ok(()),
+    match node.send(Request::of([&b"ROLE"[..]]), deadline).await?.next() {
+        Some(Reply::Array(parts)) if parts.first().and_then(Reply::text) == Some("master") => Ok(()),
         // Without the right to ask, Sentinel's word has to do.
-        Some(Value::ServerError(error)) if error.code() == "NOPERM" => Ok(()),
-        Some(Value::ServerError(error)) => Err(from_server(&error, &node.name)),
+        Some(Reply::Error(error)) if error.starts_with(b"NOPERM") => Ok(()),
+        Some(Reply::Error(error)) => Err(from_server(&error, &node.name)),
         _ => {
             node.reset();
             let message = format!("{}: the server is no primary; wait for the failover", node.name);
@@ -128,26 +128,18 @@ async fn confirm(node: &Node, deadline: Instant) -> Result<(), Failure> {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(text) => std::str::from_utf8(text).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
 /// Host and port, as two texts.
-fn address(parts: &[Value]) -> Option<(String, u16)> {
+fn address(parts: &[Reply]) -> Option<(String, u16)> {
     let [host, port] = parts else { return None };
-    Some((text(host)?.to_owned(), text(port)?.parse().ok()?))
+    Some((host.text()?.to_owned(), port.text()?.parse().ok()?))
 }
 
 /// The address of a replica that is well, from its names and values in turn.
-fn replica(fields: &Value) -> Option<(String, u16)> {
-    let Value::Array(fields) = fields else { return None };
+fn replica(fields: &Reply) -> Option<(String, u16)> {
+    let Reply::Array(fields) = fields else { return None };
     let (pairs, _) = fields.as_chunks::<2>();
     let value =
-        |name| pairs.iter().find(|[own, _]| text(own) == Some(name)).and_then(|[_, value]| text(value));
+        |name| pairs.iter().find(|[own, _]| own.text() == Some(name)).and_then(|[_, value]| value.text());
     let well = value("master-link-status") == Some("ok")
         && !value("flags")?.split(',').any(|flag| ["s_down", "o_down", "disconnected"].contains(&flag));
     well.then_some((value("ip")?.to_owned(), value("port")?.parse().ok()?))
@@ -161,7 +153,7 @@ mod tests {
     fn a_replica_that_is_down_or_behind_is_left_out() {
         let fields = |flags: &str, link: &str| {
             let fields = ["ip", "a", "port", "1", "flags", flags, "master-link-status", link];
-            Value::Array(fields.map(|text| Value::BulkString(text.into())).to_vec())
+            Reply::Array(fields.map(|text| Reply::Text(text.to_owned().into())).to_vec())
         };
         assert_eq!(replica(&fields("slave", "ok")), Some(("a".to_owned(), 1)));
         assert_eq!(replica(&fields("slave", "err")), None);

@@ -1,20 +1,22 @@
 //! Conditional writes, by a script: what it compares, what it writes and the time to live are one step.
 
+use std::iter::once;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use feature_core::{Precondition, PutOutcome, RecordPut};
-use redis::{Cmd, Script, Value};
+use sha1_smol::Sha1;
 
 use crate::error::Failure;
 use crate::key;
 use crate::read::record;
-use crate::request::{Command, Operation};
+use crate::request::{Operation, Part};
+use crate::resp::{Reply, Request};
 
 const CODE: &str = include_str!("put.lua");
 
 /// The name under which a server knows the script.
-static HASH: LazyLock<String> = LazyLock::new(|| Script::new(CODE).get_hash().to_owned());
+static HASH: LazyLock<String> = LazyLock::new(|| Sha1::from(CODE).digest().to_string());
 
 /// Writes records.
 pub(crate) struct Put {
@@ -28,22 +30,20 @@ impl Put {
         Self { puts, keys }
     }
 
-    fn command(&self, (when, ttl): (&str, u64), rows: Vec<usize>) -> Command {
-        let bytes = rows.iter().map(|row| self.keys[*row].len() + self.weight(*row)).sum::<usize>();
-        let mut cmd = Cmd::with_capacity(rows.len() * 3 + 5, bytes + 128);
-        cmd.arg("EVALSHA").arg(HASH.as_str()).arg(rows.len());
-        for row in &rows {
-            cmd.arg(self.keys[*row].as_bytes());
-        }
-        cmd.arg(when).arg(ttl);
-        for row in &rows {
+    fn push(&self, (when, ttl): (&str, u64), rows: &[usize], request: &mut Request) {
+        let (count, ttl) = (rows.len().to_string(), ttl.to_string());
+        let head = ["EVALSHA", &*HASH, &count].map(str::as_bytes);
+        let keys = rows.iter().map(|row| self.keys[*row].as_bytes());
+        let common = [when, &ttl].map(str::as_bytes);
+        let values = rows.iter().flat_map(|row| {
             let put = &self.puts[*row];
-            cmd.arg(&put.bytes[..]);
-            if let Precondition::Unchanged(Some(old)) = &put.precondition {
-                cmd.arg(&old.bytes[..]);
-            }
-        }
-        Command { commands: vec![cmd], rows }
+            let old = match &put.precondition {
+                Precondition::Unchanged(Some(old)) => Some(&old.bytes[..]),
+                _ => None,
+            };
+            once(&put.bytes[..]).chain(old)
+        });
+        request.push(head.into_iter().chain(keys).chain(common).chain(values));
     }
 }
 
@@ -87,7 +87,7 @@ impl Operation for Put {
         put.bytes.len() + old
     }
 
-    fn commands(&self, rows: &[usize], alone: bool) -> Vec<Command> {
+    fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part> {
         // Rows that agree on precondition and time to live share a call, as those of a batch mostly do.
         let mut calls: Vec<((&str, u64), Vec<usize>)> = Vec::new();
         for row in rows {
@@ -98,21 +98,20 @@ impl Operation for Put {
                 None => calls.push((kind, vec![*row])),
             }
         }
-        calls.into_iter().map(|(kind, rows)| self.command(kind, rows)).collect()
+        let part = |(kind, rows): (_, Vec<usize>)| {
+            self.push(kind, &rows, request);
+            Part { commands: 1, rows }
+        };
+        calls.into_iter().map(part).collect()
     }
 
-    fn answers(
-        &self,
-        rows: &[usize],
-        replies: &mut dyn Iterator<Item = Value>,
-        server: &str,
-    ) -> Vec<Result<PutOutcome, Failure>> {
-        match replies.next() {
-            Some(Value::Int(1)) => rows.iter().map(|_| Ok(PutOutcome::Stored)).collect(),
-            Some(Value::Array(answers)) if answers.len() == rows.len() => {
+    fn answers(&self, rows: &[usize], replies: Vec<Reply>, server: &str) -> Vec<Result<PutOutcome, Failure>> {
+        match replies.into_iter().next() {
+            Some(Reply::Int(1)) => rows.iter().map(|_| Ok(PutOutcome::Stored)).collect(),
+            Some(Reply::Array(answers)) if answers.len() == rows.len() => {
                 let outcome = |answer| match answer {
-                    Value::Int(1) => Ok(PutOutcome::Stored),
-                    answer => record(answer, server).map(PutOutcome::Refused),
+                    Reply::Int(1) => Ok(PutOutcome::Stored),
+                    answer => record(Some(answer), server).map(PutOutcome::Refused),
                 };
                 answers.into_iter().map(outcome).collect()
             }

@@ -90,8 +90,21 @@ async fn round_trips() -> Outcome {
         server.command(&["CONFIG", "RESETSTAT"]).await?;
         read_views(&store, views).await?;
         let found = calls(&server, &["mget", "get", "exists", "type"]).await?;
-        if found != [1, 0, 1, 0] {
+        if found != [1, 0, 0, 0] {
             return Err(format!("{views} views: MGET, GET, EXISTS, TYPE were called {found:?} times").into());
+        }
+    }
+    // The first records that are missing are asked for again; from then on one request tells, for a while.
+    for expected in [[1, 2, 0, 0], [1, 0, 1, 0], [1, 0, 1, 0]] {
+        server.command(&["CONFIG", "RESETSTAT"]).await?;
+        let entities = [entity(0)?, entity(100)?, entity(1)?, entity(101)?];
+        let rows = store.batch_read("acme", "view_0", &entities, None).await?;
+        if !rows.iter().map(|row| row.as_ref().is_ok_and(Option::is_some)).eq([true, false, true, false]) {
+            return Err(format!("{rows:?}").into());
+        }
+        let found = calls(&server, &["mget", "get", "exists", "type"]).await?;
+        if found != expected {
+            return Err(format!("missing: MGET, GET, EXISTS, TYPE were called {found:?} times").into());
         }
     }
     server.command(&["CONFIG", "RESETSTAT"]).await?;

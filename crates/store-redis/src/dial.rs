@@ -1,0 +1,155 @@
+//! Making connections: address, encryption, login.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use feature_core::{Error, ErrorKind, Result};
+use futures::future::{FutureExt, select_ok};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{RedisConfig, TlsConfig};
+use crate::connect::Role;
+use crate::error::{BACKEND, Failure, from_client, from_server};
+use crate::resp::{Reply, Request};
+use crate::wire::{Stream, Wire};
+
+/// What every connection of a store has in common.
+pub(crate) struct Dialer {
+    pub(crate) config: RedisConfig,
+    tls: Option<TlsConnector>,
+}
+
+impl Dialer {
+    /// Reads the files that the settings name.
+    pub(crate) fn new(config: RedisConfig) -> Result<Self> {
+        config.validate()?;
+        let tls = config.tls.as_ref().map(tls).transpose()?;
+        Ok(Self { config, tls })
+    }
+
+    /// A connection that commands of this role can be sent on.
+    pub(crate) async fn dial(&self, role: Role, host: &str, port: u16, name: &str) -> Result<Wire, Failure> {
+        let wire = Wire::new(self.stream(host, port).await.map_err(|e| from_client(&e, name, false))?);
+        let refused = |error: Arc<io::Error>| from_client(&error, name, false);
+        let (needed, told) = self.login(role);
+        // All of it is under way before the first reply. A server that is full or shut says so to whatever comes first.
+        let needed: Vec<_> = needed.into_iter().map(|command| wire.send(command)).collect();
+        let told: Vec<_> = told.into_iter().map(|command| wire.send(command)).collect();
+        let (needed, told) = tokio::join!(futures::future::join_all(needed), futures::future::join_all(told));
+        for reply in needed {
+            if let Some(Reply::Error(error)) = reply.map_err(refused)?.next() {
+                return Err(from_server(&error, name));
+            }
+        }
+        for reply in told {
+            if let Some(Reply::Error(error)) = reply.map_err(refused)?.next() {
+                let failure = from_server(&error, name);
+                let is_shut = error.starts_with(b"DENIED");
+                if is_shut || failure.error.kind() == ErrorKind::Throttled {
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(wire)
+    }
+
+    /// What a new connection says first: what it needs, and what an old server or a user with few rights may refuse.
+    fn login(&self, role: Role) -> (Vec<Request>, [Request; 2]) {
+        let RedisConfig { username, password, db, sentinel, .. } = &self.config;
+        let (username, password, db) = match (role, sentinel) {
+            (Role::Sentinel, Some(own)) => (&own.username, &own.password, 0),
+            _ => (username, password, *db),
+        };
+        let mut needed = Vec::new();
+        if let Some(password) = password {
+            let password = password.expose().as_bytes();
+            needed.push(match username {
+                Some(username) => Request::of([&b"AUTH"[..], username.as_bytes(), password]),
+                None => Request::of([&b"AUTH"[..], password]),
+            });
+        }
+        if db != 0 {
+            needed.push(Request::of([&b"SELECT"[..], db.to_string().as_bytes()]));
+        }
+        if role == Role::ClusterReplica {
+            needed.push(Request::of([&b"READONLY"[..]]));
+        }
+        let about = [("LIB-NAME", "fstore"), ("LIB-VER", env!("CARGO_PKG_VERSION"))];
+        let told = about.map(|(what, value)| {
+            Request::of([&b"CLIENT"[..], b"SETINFO", what.as_bytes(), value.as_bytes()])
+        });
+        (needed, told)
+    }
+
+    async fn stream(&self, host: &str, port: u16) -> io::Result<Box<dyn Stream>> {
+        // The first of a name's addresses that answers.
+        let addresses = tokio::net::lookup_host((host, port)).await?;
+        let dialed: Vec<_> = addresses.map(|address| TcpStream::connect(address).boxed()).collect();
+        if dialed.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("`{host}` has no address")));
+        }
+        let (stream, _) = select_ok(dialed).await?;
+        stream.set_nodelay(true)?;
+        // A peer that is gone without a word is noticed when nothing it was sent is confirmed.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.config.response_timeout))?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("`{host}`: {e}")))?;
+        Ok(Box::new(tls.connect(name, stream).await?))
+    }
+}
+
+fn tls(settings: &TlsConfig) -> Result<TlsConnector> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Fails only when another thread got in first, and then there is one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let mut roots = RootCertStore::empty();
+    match &settings.ca_file {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| unusable(path, e))?;
+            }
+        }
+        None => {
+            // Of a system's certificates some are always too old or too new for somebody.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match (&settings.cert_file, &settings.key_file) {
+        (Some(cert), Some(key)) => {
+            let own = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|e| unusable(key, e))?;
+            config.with_client_auth_cert(certificates(cert)?, own).map_err(|e| unusable(cert, e))?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| {
+        Error::invalid_argument(format!("cannot read `{}`: {error}", path.display()))
+            .with_backend(BACKEND)
+            .with_source(error)
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let found = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<Vec<_>, _>>();
+    match found.map_err(|e| unusable(path, e))? {
+        found if found.is_empty() => Err(unusable(path, "there is no certificate in it")),
+        found => Ok(found),
+    }
+}
+
+fn unusable(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::invalid_argument(format!("cannot use `{}`: {error}", path.display())).with_backend(BACKEND)
+}

@@ -88,7 +88,13 @@ impl Environment {
             Build::Quick => self.pack(&wheels)?,
             Build::Release => {
                 let mut maturin = Command::new(self.program("maturin"));
-                maturin.current_dir(root().join(PACKAGE)).args(["build", "--quiet", "--locked", "--release"]);
+                maturin.current_dir(root().join(PACKAGE)).args([
+                    "build",
+                    "--quiet",
+                    "--locked",
+                    "--profile",
+                    "wheel",
+                ]);
                 maturin.arg("--out").arg(&wheels).arg("--interpreter").arg(self.program("python"));
                 run_program(&mut maturin)?;
             }

@@ -10,6 +10,7 @@ mod links;
 mod packages;
 mod process;
 mod python;
+mod ratios;
 mod servers;
 mod sources;
 mod suites;
@@ -40,10 +41,17 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         filter: Vec<String>,
     },
-    /// Run a benchmark
+    /// Run a benchmark, or compare with the ratios in xtask/ratios.json
     Bench {
         /// Which one; a wrong name lists the known ones
-        name: String,
+        #[arg(required_unless_present_any = ["check", "record"])]
+        name: Option<String>,
+        /// Run it three times, or all that can be compared, and fail if a ratio is worse by more than noise
+        #[arg(long, conflicts_with_all = ["quick", "json"])]
+        check: bool,
+        /// Write the ratios of three runs down, to be compared with later
+        #[arg(long, conflicts_with_all = ["quick", "json", "check"])]
+        record: bool,
         /// Measure briefly, to see that it works
         #[arg(long)]
         quick: bool,
@@ -76,7 +84,11 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Test { filter } => test::run(&filter),
-        Command::Bench { name, quick, json } => bench::run(&name, quick, json.as_deref()),
+        Command::Bench { name, check: true, .. } => ratios::check(name.as_deref()),
+        Command::Bench { name, record: true, .. } => ratios::record(name.as_deref()),
+        Command::Bench { name, quick, json, .. } => {
+            bench::run(&name.unwrap_or_default(), quick, json.as_deref())
+        }
         Command::Ci { no_tests } => ci::run(!no_tests),
         Command::Python { release, arguments } => {
             python::run(if release { python::Build::Release } else { python::Build::Quick }, &arguments)

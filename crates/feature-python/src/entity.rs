@@ -2,7 +2,7 @@
 
 use feature_store::{EntityKey, EntityValue, Error, Result};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyList, PyMapping, PyString};
+use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyMapping, PyString};
 
 use crate::value::type_name;
 
@@ -22,12 +22,12 @@ pub(crate) fn key(object: &Bound<'_, PyAny>) -> Result<EntityKey> {
     };
     let mut builder = EntityKey::builder();
     for (name, own) in pairs {
-        let name: String = name.extract().map_err(|_| {
+        let text = name.cast::<PyString>().ok().and_then(|name| name.to_str().ok()).ok_or_else(|| {
             Error::invalid_argument(format!("a join key's name is of type {}: it is text", type_name(&name)))
         })?;
         let own = value(&own)
-            .map_err(|what| Error::invalid_argument(format!("the join key `{name}` is {what}")))?;
-        builder = builder.with(&name, own);
+            .map_err(|what| Error::invalid_argument(format!("the join key `{text}` is {what}")))?;
+        builder = builder.with(text, own);
     }
     builder.build()
 }
@@ -35,6 +35,12 @@ pub(crate) fn key(object: &Bound<'_, PyAny>) -> Result<EntityKey> {
 fn value(object: &Bound<'_, PyAny>) -> std::result::Result<EntityValue, String> {
     if let Ok(text) = object.cast::<PyString>() {
         return text.extract::<String>().map(EntityValue::from).map_err(|error| error.to_string());
+    }
+    // Most are, and need not be asked what else they may be.
+    if object.is_exact_instance_of::<PyInt>()
+        && let Ok(number) = object.extract::<i64>()
+    {
+        return Ok(number.into());
     }
     // Numpy's integers are numbers to Python; its booleans, and Python's, should not be.
     let is_bool = object.is_instance_of::<PyBool>() || type_name(object).starts_with("bool");

@@ -53,9 +53,9 @@ impl Cells {
             for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| wanted(at)) {
                 let array = match self.floats(at) {
                     Some((floats, statuses)) => {
-                        let present = statuses.iter().map(|status| *status == CellStatus::Present);
-                        let nulls =
-                            Some(NullBuffer::from_iter(present)).filter(|nulls| nulls.null_count() > 0);
+                        let present = |status: &CellStatus| *status == CellStatus::Present;
+                        let nulls = (!statuses.iter().all(present))
+                            .then(|| NullBuffer::from_iter(statuses.iter().map(present)));
                         Arc::new(Float64Array::new(floats.into(), nulls))
                     }
                     None => {

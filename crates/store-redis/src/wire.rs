@@ -92,13 +92,8 @@ impl Wire {
     /// When the connection ends before all replies have come.
     pub(crate) async fn send(&self, request: Request) -> Result<Replies, Arc<io::Error>> {
         let replies = request.commands();
-        let places = Arc::clone(&self.0.places);
-        let place = match places.try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                Arc::clone(&self.0.places).acquire_owned().await.map_err(|e| Arc::new(io::Error::other(e)))?
-            }
-        };
+        let place =
+            Arc::clone(&self.0.places).acquire_owned().await.map_err(|e| Arc::new(io::Error::other(e)))?;
         let (caller, answer) = oneshot::channel();
         self.0.shared.lock().push(request.into_bytes(), Waiting { replies, caller, _place: place })?;
         answer.await.unwrap_or_else(|_| Err(Arc::new(io::ErrorKind::ConnectionAborted.into())))

@@ -12,10 +12,10 @@ const FACADE: &str = "feature-store";
 const COMBINATIONS: [(&str, &[&str]); 6] = [
     ("", &[]),
     ("embedded", &["redb", "store-embedded"]),
-    ("redis", &["redis", "store-redis"]),
+    ("redis", &["store-redis"]),
     ("aerospike", &["aerospike", "aerospike-core", "store-aerospike"]),
     ("unified", &["store-unified"]),
-    ("redis,unified", &["redis", "store-redis", "store-unified"]),
+    ("redis,unified", &["store-redis", "store-unified"]),
 ];
 
 /// Checks what each combination of features depends on, and that it compiles without a warning.

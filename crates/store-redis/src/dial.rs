@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use feature_core::{Error, ErrorKind, Result};
-use futures::future::{FutureExt, select_ok};
+use futures::future::{FutureExt, join, join_all, select_ok};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -41,7 +41,7 @@ impl Dialer {
         // All of it is under way before the first reply. A server that is full or shut says so to whatever comes first.
         let needed: Vec<_> = needed.into_iter().map(|command| wire.send(command)).collect();
         let told: Vec<_> = told.into_iter().map(|command| wire.send(command)).collect();
-        let (needed, told) = tokio::join!(futures::future::join_all(needed), futures::future::join_all(told));
+        let (needed, told) = join(join_all(needed), join_all(told)).await;
         for reply in needed {
             if let Some(Reply::Error(error)) = reply.map_err(refused)?.next() {
                 return Err(from_server(&error, name));

@@ -37,13 +37,17 @@ impl Put {
         let common = [when, &ttl].map(str::as_bytes);
         let values = rows.iter().flat_map(|row| {
             let put = &self.puts[*row];
-            let old = match &put.precondition {
-                Precondition::Unchanged(Some(old)) => Some(&old.bytes[..]),
-                _ => None,
-            };
-            once(&put.bytes[..]).chain(old)
+            once(&put.bytes[..]).chain(replaced(put))
         });
         request.push(head.into_iter().chain(keys).chain(common).chain(values));
+    }
+}
+
+/// The bytes that a put expects to find, where it names them.
+fn replaced(put: &RecordPut) -> Option<&[u8]> {
+    match &put.precondition {
+        Precondition::Unchanged(Some(old)) => Some(&old.bytes),
+        _ => None,
     }
 }
 
@@ -80,11 +84,7 @@ impl Operation for Put {
 
     fn weight(&self, row: usize) -> usize {
         let put = &self.puts[row];
-        let old = match &put.precondition {
-            Precondition::Unchanged(Some(old)) => old.bytes.len(),
-            _ => 0,
-        };
-        put.bytes.len() + old
+        put.bytes.len() + replaced(put).map_or(0, <[u8]>::len)
     }
 
     fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part> {

@@ -94,6 +94,8 @@ impl Environment {
                     "--locked",
                     "--profile",
                     "wheel",
+                    "--compression-level",
+                    "9",
                 ]);
                 maturin.arg("--out").arg(&wheels).arg("--interpreter").arg(self.program("python"));
                 run_program(&mut maturin)?;

@@ -29,6 +29,11 @@ fn read() -> Result<Ratios> {
 
 /// Runs one benchmark, or all that are compared, and writes their ratios down.
 pub(crate) fn record(name: Option<&str>) -> Result<ExitCode> {
+    if let Some(name) = name.filter(|name| !COMPARED.contains(name)) {
+        return Err(
+            format!("`{name}` has no plain client beside it; known are {}", COMPARED.join(", ")).into()
+        );
+    }
     let mut ratios = if file().is_file() { read()? } else { Ratios::new() };
     for name in COMPARED.into_iter().filter(|own| name.is_none_or(|name| name == *own)) {
         ratios.insert(name.to_owned(), measure(name)?);
@@ -39,8 +44,12 @@ pub(crate) fn record(name: Option<&str>) -> Result<ExitCode> {
 
 /// Runs one benchmark, or all whose ratios are written down, and says what has become worse.
 pub(crate) fn check(name: Option<&str>) -> Result<ExitCode> {
+    let ratios = read()?;
+    if let Some(name) = name.filter(|name| !ratios.contains_key(*name)) {
+        return Err(format!("no ratios of `{name}` are written down; `--record` does that").into());
+    }
     let mut code = ExitCode::SUCCESS;
-    for (benchmark, before) in read()?.iter().filter(|(own, _)| name.is_none_or(|name| name == *own)) {
+    for (benchmark, before) in ratios.iter().filter(|(own, _)| name.is_none_or(|name| name == *own)) {
         let now = measure(benchmark)?;
         println!("{benchmark}: ratio to the plain client, median of {RUNS} runs, and what is noise");
         for (line, before) in before {

@@ -152,7 +152,8 @@ fn float64(v: f64) -> Value {
 
 /// With as few digits as tell the number from other 32-bit floats: 0.1, not 0.10000000149011612.
 fn float32(v: f32) -> Value {
-    let short = v.to_string().parse::<f64>().ok().filter(|short| (*short as f32).to_bits() == v.to_bits());
+    let mut text = zmij::Buffer::new();
+    let short = text.format(v).parse::<f64>().ok().filter(|short| (*short as f32).to_bits() == v.to_bits());
     float64(short.unwrap_or_else(|| v.into()))
 }
 
@@ -315,6 +316,15 @@ mod tests {
             value.write_json(&mut written);
             prop_assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), json);
         }
+    }
+
+    /// 1114380.2 and 1114380.3 are as short and as near.
+    #[test]
+    fn of_two_texts_as_short_and_as_near_both_ways_take_the_same() {
+        let value = FeatureValue::from(1_114_380.25_f32);
+        let mut written = Vec::new();
+        value.write_json(&mut written);
+        assert_eq!(value.to_json().to_string().as_bytes(), written);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The one error type.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use crate::key::RecordKey;
 
 /// The result of every fallible call in this workspace.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,33 +84,49 @@ impl fmt::Display for ErrorKind {
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+/// What rows that failed for one reason share, and what each has of its own.
 #[derive(Clone)]
 struct Inner {
+    cause: Arc<Cause>,
+    in_doubt: bool,
+    operation: Option<&'static str>,
+    backend: Option<&'static str>,
+    place: Option<Place>,
+}
+
+#[derive(Clone)]
+struct Cause {
     kind: ErrorKind,
     message: String,
     retryable: bool,
-    in_doubt: bool,
     retry_after: Option<Duration>,
-    operation: Option<&'static str>,
-    backend: Option<&'static str>,
-    key: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The record or scope that a failure concerns.
+#[derive(Clone)]
+enum Place {
+    Named(String),
+    /// Its text is made when it is looked at: most of a batch that is refused are not.
+    Record(RecordKey, OnceLock<String>),
 }
 
 impl Error {
     /// An error of this kind; whether a retry can help follows from the kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let (message, retryable) = (message.into(), kind.is_transient());
+        let cause = Cause { kind, message, retryable, retry_after: None, source: None };
         Self(Box::new(Inner {
-            kind,
-            message: message.into(),
-            retryable: kind.is_transient(),
+            cause: Arc::new(cause),
             in_doubt: false,
-            retry_after: None,
             operation: None,
             backend: None,
-            key: None,
-            source: None,
+            place: None,
         }))
+    }
+
+    fn cause_mut(&mut self) -> &mut Cause {
+        Arc::make_mut(&mut self.0.cause)
     }
 
     /// [`ErrorKind::InvalidArgument`].
@@ -129,7 +147,7 @@ impl Error {
     /// Says whether a retry can help, where the kind alone would say otherwise.
     #[must_use]
     pub fn with_retryable(mut self, retryable: bool) -> Self {
-        self.0.retryable = retryable;
+        self.cause_mut().retryable = retryable;
         self
     }
 
@@ -143,7 +161,7 @@ impl Error {
     /// Says after what time the same call is likely to succeed.
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Duration) -> Self {
-        self.0.retry_after = Some(retry_after);
+        self.cause_mut().retry_after = Some(retry_after);
         self
     }
 
@@ -164,14 +182,21 @@ impl Error {
     /// Names the record or scope that the failure concerns; the innermost name stays.
     #[must_use]
     pub fn with_key(mut self, key: impl fmt::Display) -> Self {
-        self.0.key.get_or_insert_with(|| key.to_string());
+        self.0.place.get_or_insert_with(|| Place::Named(key.to_string()));
+        self
+    }
+
+    /// As [`with_key`](Self::with_key), without making the key's text.
+    #[must_use]
+    pub fn with_record(mut self, key: RecordKey) -> Self {
+        self.0.place.get_or_insert_with(|| Place::Record(key, OnceLock::new()));
         self
     }
 
     /// Attaches the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(Arc::from(source.into()));
+        self.cause_mut().source = Some(Arc::from(source.into()));
         self
     }
 
@@ -182,17 +207,17 @@ impl Error {
 
     /// What kind of failure it is.
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.0.cause.kind
     }
 
     /// The description alone, without kind and context.
     pub fn message(&self) -> &str {
-        &self.0.message
+        &self.0.cause.message
     }
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
-        self.0.retryable
+        self.0.cause.retryable
     }
 
     /// Whether a write may have taken effect although it is reported as failed. Writes are idempotent,
@@ -203,7 +228,7 @@ impl Error {
 
     /// After what time the same call is likely to succeed, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.0.retry_after
+        self.0.cause.retry_after
     }
 
     /// The operation that failed.
@@ -218,13 +243,17 @@ impl Error {
 
     /// The record or scope that the failure concerns, as text.
     pub fn key(&self) -> Option<&str> {
-        self.0.key.as_deref()
+        self.0.place.as_ref().map(|place| match place {
+            Place::Named(name) => &**name,
+            Place::Record(key, text) => text.get_or_init(|| key.to_string()),
+        })
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, message, operation, backend, key, in_doubt, .. } = &*self.0;
+        let Inner { cause, operation, backend, in_doubt, .. } = &*self.0;
+        let Cause { kind, message, .. } = &**cause;
         write!(f, "{kind}: {message}")?;
         let context: Vec<String> = [
             match (operation, backend) {
@@ -232,7 +261,7 @@ impl fmt::Display for Error {
                 (Some(one), None) | (None, Some(one)) => Some((*one).to_owned()),
                 (None, None) => None,
             },
-            key.clone(),
+            self.key().map(str::to_owned),
             in_doubt.then(|| "the write may have taken effect; sending it again is safe".to_owned()),
         ]
         .into_iter()
@@ -245,7 +274,7 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")?;
-        match &self.0.source {
+        match &self.0.cause.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),
         }
@@ -254,7 +283,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+        self.0.cause.source.as_deref().map(|source| source as _)
     }
 }
 

@@ -318,10 +318,10 @@ mod tests {
         }
     }
 
-    /// 1114380.2 and 1114380.3 are as short and as near.
+    /// It is 1114380.25: 1114380.2 and 1114380.3 are as short and as near.
     #[test]
     fn of_two_texts_as_short_and_as_near_both_ways_take_the_same() {
-        let value = FeatureValue::from(1_114_380.25_f32);
+        let value = FeatureValue::from(1_114_380.3_f32);
         let mut written = Vec::new();
         value.write_json(&mut written);
         assert_eq!(value.to_json().to_string().as_bytes(), written);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{BatchRows, Distinct, OnlineStore, RequestInfo};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::key::ViewKey;
+use crate::key::{RecordKey, ViewKey};
 use crate::names::FeatureNames;
 use crate::row::{FeatureRow, FeatureSink, RowDecoder, RowPlace, Rows};
 
@@ -99,6 +99,7 @@ impl OnlineStore {
         let mut keys = Vec::with_capacity(rows);
         let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);
         let mut views: Vec<ViewKey> = Vec::with_capacity(reads.len());
+        let mut numbers = Vec::with_capacity(reads.len());
         let mut decoders = Vec::with_capacity(reads.len());
         for read in reads {
             let view = self.view_key(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
@@ -108,6 +109,7 @@ impl OnlineStore {
             if number == views.len() {
                 views.push(view.clone());
             }
+            numbers.push(number);
             places.extend(read.entity_keys.iter().map(|entity| {
                 let key = self.key(&view, entity)?;
                 let place = distinct.number((number, entity));
@@ -142,8 +144,8 @@ impl OnlineStore {
                     Ok(true) => {}
                     Ok(false) => to.absent(at),
                     Err(error) => {
-                        let name = format_args!("{tenant_id}:{}:{entity}", read.feature_view);
-                        to.failed(at, self.error("read", error).with_key(name));
+                        let key = RecordKey::new(views[numbers[view]].clone(), entity.clone());
+                        to.failed(at, self.error("read", error).with_record(key));
                     }
                 }
             }

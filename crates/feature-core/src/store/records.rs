@@ -39,7 +39,7 @@ impl OnlineStore {
                 continue;
             }
             if let Err(error) = self.check_record(&key, &record, now) {
-                outcomes.push(Some(Err(self.error("merge", error).with_key(&key))));
+                outcomes.push(Some(Err(self.error("merge", error).with_record(key))));
                 continue;
             }
             outcomes.push(None);

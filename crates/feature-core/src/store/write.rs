@@ -217,7 +217,7 @@ impl OnlineStore {
                     }
                 }
                 Err(error) => {
-                    let error = self.error("write", error).with_key(format_args!("{view}:{entity}"));
+                    let error = self.error("write", error).with_record(RecordKey::new(view.clone(), entity));
                     outcomes.push(Some(Err(error)));
                 }
             }
@@ -347,7 +347,7 @@ impl OnlineStore {
         let mut alone = |(row, record): &(usize, Record)| match self.encode(record, encoder) {
             Ok(_) => true,
             Err(error) => {
-                outcomes[*row] = Some(Err(self.error("write", error).with_key(&group.key)));
+                outcomes[*row] = Some(Err(self.error("write", error).with_record(group.key.clone())));
                 false
             }
         };
@@ -484,7 +484,7 @@ impl OnlineStore {
     }
 
     fn fail(&self, group: &Group, error: Error, outcomes: &mut [Outcome]) {
-        let error = self.error("write", error).with_key(&group.key);
+        let error = self.error("write", error).with_record(group.key.clone());
         for (row, _) in group.rows() {
             outcomes[*row] = Some(Err(error.clone()));
         }

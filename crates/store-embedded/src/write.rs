@@ -17,15 +17,11 @@ pub(crate) fn put(batch: &mut Batch<'_>, puts: &[RecordPut]) -> Result<Vec<PutOu
 }
 
 fn put_one(batch: &mut Batch<'_>, key: &[u8], put: &RecordPut) -> Result<PutOutcome, redb::Error> {
-    let stored = batch.get(key)?;
-    let stored_bytes = stored.as_ref().map(redb::AccessGuard::value);
-    if !holds(put, stored_bytes) {
-        return Ok(PutOutcome::Refused(stored_bytes.map(versioned)));
-    }
-    drop(stored);
-    let expires_at = RecordHeader::parse(&put.bytes).ok().and_then(|header| header.expires_at);
-    batch.insert(key, &put.bytes, expires_at)?;
-    Ok(PutOutcome::Stored)
+    let refused = batch.put_if(key, &put.bytes, |stored| match holds(put, stored) {
+        true => None,
+        false => Some(stored.map(versioned)),
+    })?;
+    Ok(refused.map_or(PutOutcome::Stored, PutOutcome::Refused))
 }
 
 /// Whether a put may replace what is stored.

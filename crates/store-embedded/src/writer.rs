@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use feature_core::{Error, ErrorKind, Result, Timestamp};
+use feature_core::{Error, ErrorKind, RecordHeader, Result, Timestamp};
 use redb::{AccessGuard, Database, ReadableTable, Table};
 use tokio::sync::oneshot;
 
@@ -122,19 +122,45 @@ impl Batch<'_> {
         entries.take(limit).map(|entry| Ok(entry?.0.value().to_vec())).collect()
     }
 
-    pub(crate) fn insert(
+    /// Stores a record unless there is an objection to replacing what is stored, which is given back.
+    ///
+    /// A record is looked for once where it can be replaced on its page. One that grows is put in anew, since only
+    /// that divides a page that has become too large.
+    pub(crate) fn put_if<T>(
         &mut self,
         key: &[u8],
         record: &[u8],
-        expires_at: Option<Timestamp>,
-    ) -> Result<(), redb::Error> {
-        self.stale.change(key);
-        self.records.insert(key, record)?;
+        objection: impl FnOnce(Option<&[u8]>) -> Option<T>,
+    ) -> Result<Option<T>, redb::Error> {
+        let replaced = match self.records.get_mut(key)? {
+            Some(mut stored) => {
+                if let Some(objection) = objection(Some(stored.value())) {
+                    return Ok(Some(objection));
+                }
+                self.stale.change(key);
+                let fits = record.len() <= stored.value().len();
+                if fits {
+                    stored.insert(record)?;
+                }
+                fits
+            }
+            None => {
+                if let Some(objection) = objection(None) {
+                    return Ok(Some(objection));
+                }
+                self.stale.change(key);
+                false
+            }
+        };
+        if !replaced {
+            self.records.insert(key, record)?;
+        }
         let changes = &mut self.changes;
+        let expires_at = RecordHeader::parse(record).ok().and_then(|header| header.expires_at);
         changes.any = true;
         changes.bytes += (key.len() + record.len()) as u64;
         changes.earliest_expiry = changes.earliest_expiry.into_iter().chain(expires_at).min();
-        Ok(())
+        Ok(None)
     }
 
     /// Whether there was such a record.

@@ -7,10 +7,11 @@ use crate::process::{Result, cargo, run as run_program};
 use crate::python;
 
 /// Name, package and target of each benchmark.
-const KNOWN: [(&str, &str, &str); 7] = [
+const KNOWN: [(&str, &str, &str); 8] = [
     ("aerospike", "store-aerospike", "throughput"),
     ("codec", "store-testkit", "codec"),
     ("embedded", "store-embedded", "throughput"),
+    ("growth", "fstore-tests", "growth"),
     ("ingest", "feature-cli", "ingest"),
     ("redis", "store-redis", "throughput"),
     ("server", "feature-server", "throughput"),

@@ -8,13 +8,18 @@ mod latency;
 
 use std::sync::Arc;
 
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
+use arrow_buffer::NullBuffer;
 use feature_core::{
     EntityKey, FeatureView, FeatureWrite, Features, OnlineStore, OnlineStoreBackend, Result, ViewRead,
 };
 use latency::{crowded, stalls, stopped};
 use store_embedded::EmbeddedOnlineStore;
 use store_testkit::bench::{BenchOptions, BenchResult, compare, report};
-use store_unified::{FeatureRequest, FeatureService, Registry, StoreRule, UnifiedFeatureStore};
+use store_unified::{
+    CellStatus, ColumnSlice, FeatureColumn, FeatureRequest, FeatureService, FeatureTable, Registry,
+    StoreRule, UnifiedFeatureStore,
+};
 
 const TENANT: &str = "bench";
 const ENTITIES: usize = 5_000;
@@ -89,6 +94,19 @@ fn registry() -> Result<Registry> {
         .build()
 }
 
+/// As who hands a table on does it: the floats of each column are copied once.
+fn record_batch(table: &FeatureTable) -> RecordBatch {
+    fn named(column: FeatureColumn<'_>) -> (&str, ArrayRef) {
+        let ColumnSlice::Floats(floats) = column.as_slice() else { unreachable!("all are declared float64") };
+        let present = |status: &CellStatus| *status == CellStatus::Present;
+        let nulls = (!column.statuses().iter().all(present))
+            .then(|| column.statuses().iter().map(present).collect::<NullBuffer>());
+        let array: ArrayRef = Arc::new(Float64Array::new(floats.to_vec().into(), nulls));
+        (column.name(), array)
+    }
+    RecordBatch::try_from_iter(table.columns().map(named)).expect("columns of one length")
+}
+
 async fn overhead(options: &BenchOptions) -> Result<Vec<BenchResult>> {
     let backend: Arc<dyn OnlineStoreBackend> = Arc::new(EmbeddedOnlineStore::in_memory()?);
     let plain = OnlineStore::new(Arc::clone(&backend));
@@ -124,8 +142,10 @@ async fn overhead(options: &BenchOptions) -> Result<Vec<BenchResult>> {
             results.push(compare(options, name, BATCH, ours, raw).await);
         }
     }
-    let name = "request_100x5views_x10";
-    if options.wants(name) {
+    for (name, arrow) in [("request_100x5views_x10", false), ("request_100x5views_x10_to_arrow", true)] {
+        if !options.wants(name) {
+            continue;
+        }
         let unified = unified(false)?;
         let names: Vec<String> = (0..VIEWS).map(|number| format!("view_{number}")).collect();
         let (unified, plain, entities, names) = (&unified, &plain, &entities, &names);
@@ -133,8 +153,11 @@ async fn overhead(options: &BenchOptions) -> Result<Vec<BenchResult>> {
             let keys = entities[start(call)..start(call) + BATCH].to_vec();
             let request = FeatureRequest::service(TENANT, "all", keys);
             Box::pin(async move {
-                let table = unified.read(&request).await;
-                assert!(table.is_ok_and(|table| table.columns().len() == 50 && table.errors().is_empty()));
+                let table = unified.read(&request).await.expect("the store works");
+                assert!(table.columns().len() == 50 && table.errors().is_empty());
+                if arrow {
+                    assert_eq!(record_batch(&table).num_rows(), BATCH);
+                }
             })
         };
         let raw = |call| -> futures::future::BoxFuture<'_, ()> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use feature_core::{
     EntityKey, FeatureWrite, Features, OnlineStore, RecordKey, Timestamp, Ttl, ViewKey, ViewRead,
 };
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 
 /// The plain client: what an application would write that stores opaque bytes itself.
 #[async_trait]
@@ -146,6 +146,9 @@ struct Data<'a> {
 }
 
 const READ_VIEWS: &str = "batch_read_100x5views_x10";
+const CONCURRENT_WRITES: &str = "write_1x50_64_in_flight";
+/// How many those are.
+const AT_ONCE: usize = 64;
 const WIDE: &str = "wide";
 const NARROW: [&str; 5] = ["view_0", "view_1", "view_2", "view_3", "view_4"];
 
@@ -187,6 +190,9 @@ pub async fn throughput(
         if options.wants(name) {
             results.push(data.write(options, name, batch).await);
         }
+    }
+    if options.wants(CONCURRENT_WRITES) {
+        results.push(data.write_at_once(options).await);
     }
     Ok(results)
 }
@@ -313,6 +319,30 @@ impl<'a> Data<'a> {
             Box::pin(self.raw.put(&self.wide[start..start + batch]))
         };
         compare(options, name, batch, ours, raw).await
+    }
+
+    /// Writes of single records by many callers at once.
+    async fn write_at_once(&self, options: &BenchOptions) -> BenchResult {
+        let prepared: Vec<Features> = (0..self.entities.len()).map(|seed| features(50, seed)).collect();
+        let prepared = &prepared;
+        let ours = |call| -> BoxFuture<'_, ()> {
+            let start = self.start(call, AT_ONCE);
+            let write = |i: usize| {
+                let write = self.write_of(&self.entities[i], prepared[i].clone());
+                async move {
+                    let report = self.store.batch_write(TENANT, WIDE, [write]).await;
+                    assert!(report.is_ok_and(|report| report.applied() == 1));
+                }
+            };
+            let writes: Vec<_> = (start..start + AT_ONCE).map(write).collect();
+            Box::pin(async move { drop(join_all(writes).await) })
+        };
+        let raw = |call| -> BoxFuture<'_, ()> {
+            let start = self.start(call, AT_ONCE);
+            let writes = (start..start + AT_ONCE).map(|i| self.raw.put(&self.wide[i..=i]));
+            Box::pin(async move { drop(join_all(writes).await) })
+        };
+        compare(options, CONCURRENT_WRITES, AT_ONCE, ours, raw).await
     }
 }
 

@@ -7,6 +7,7 @@ mod case;
 mod factory;
 mod faults;
 mod harness;
+pub mod history;
 pub mod load;
 mod map_store;
 mod model;

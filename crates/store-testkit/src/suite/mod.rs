@@ -4,6 +4,7 @@ mod batches;
 mod concurrency;
 mod contract;
 mod expiry;
+mod histories;
 mod identity;
 mod limits;
 mod model;
@@ -20,7 +21,7 @@ type Add = fn(&mut Subject<'_>);
 
 /// Every case, in the order of the subjects.
 pub(crate) fn cases() -> Vec<Case> {
-    let subjects: [(&'static str, Add); 12] = [
+    let subjects: [(&'static str, Add); 13] = [
         ("identity", identity::add),
         ("values", values::add),
         ("reads", reads::add),
@@ -30,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ("limits", limits::add),
         ("batches", batches::add),
         ("concurrency", concurrency::add),
+        ("histories", histories::add),
         ("scan_purge", scan_purge::add),
         ("contract", contract::add),
         ("model", model::add),

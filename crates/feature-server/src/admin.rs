@@ -1,4 +1,4 @@
-//! The admin port: metrics, health and version.
+//! The admin port: metrics, health, version, and the console.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::console::{self, Console};
 use crate::live::State;
 
 struct Admin {
@@ -20,14 +21,20 @@ struct Admin {
 }
 
 /// Answers on the admin port until it is dropped.
-pub(crate) async fn run(listener: TcpListener, state: Arc<State>, metrics: Option<PrometheusHandle>) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    state: Arc<State>,
+    metrics: Option<PrometheusHandle>,
+    console: Arc<Console>,
+) {
     let admin = Arc::new(Admin { state: Arc::clone(&state), metrics });
     let router = Router::new()
         .route("/metrics", get(render))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/version", get(version))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(console::router(console));
     crate::listen::run_admin(listener, state, router).await;
 }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod calls;
+mod console;
 mod feast;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]

@@ -10,6 +10,7 @@ use store_unified::{Settings, UnifiedFeatureStore};
 use tokio::net::TcpListener;
 
 use crate::auth::Authenticator;
+use crate::console::Console;
 use crate::live::{Live, State};
 use crate::settings::ServerSettings;
 use crate::{admin, http, listen};
@@ -126,7 +127,13 @@ impl Server {
                 }
             })
         });
-        let admin = admin.map(|listener| tokio::spawn(admin::run(listener, Arc::clone(&state), metrics)));
+        let admin = match admin {
+            Some(listener) => {
+                let console = Arc::new(Console::new(Arc::clone(&state))?);
+                Some(tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console)))
+            }
+            None => None,
+        };
         let renewal =
             state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
         let keys = Some(tokio::spawn(keep_keys_fresh(Arc::clone(&state))));

@@ -6,6 +6,7 @@
 
 mod clients;
 mod error;
+mod inspect;
 mod memory;
 mod read;
 mod table;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 
 pub(crate) use clients::{Client, Clients, Share};
 pub(crate) use error::{Cause, Refusal, RowFailure, shown};
+pub(crate) use inspect::Stored;
 pub(crate) use memory::{Budget, Reservation};
 pub(crate) use read::{ReadRequest, Wanted};
 pub(crate) use table::{Column, Table};

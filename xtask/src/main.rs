@@ -44,14 +44,17 @@ enum Command {
     /// Run a benchmark, or compare with the ratios in xtask/ratios.json
     Bench {
         /// Which one; a wrong name lists the known ones
-        #[arg(required_unless_present_any = ["check", "record"])]
+        #[arg(required_unless_present_any = ["check", "record", "publish"])]
         name: Option<String>,
         /// Run it three times, or all that can be compared, and fail if a ratio is worse by more than noise
         #[arg(long, conflicts_with_all = ["quick", "json"])]
         check: bool,
-        /// Write the ratios of three runs down, to be compared with later
+        /// Write what three runs give down, to be compared with later
         #[arg(long, conflicts_with_all = ["quick", "json", "check"])]
         record: bool,
+        /// Write what is recorded into docs/benchmarks.md
+        #[arg(long, conflicts_with_all = ["quick", "json", "check", "record"])]
+        publish: bool,
         /// Measure briefly, to see that it works
         #[arg(long)]
         quick: bool,
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Test { filter } => test::run(&filter),
         Command::Bench { name, check: true, .. } => ratios::check(name.as_deref()),
         Command::Bench { name, record: true, .. } => ratios::record(name.as_deref()),
+        Command::Bench { publish: true, .. } => ratios::publish(),
         Command::Bench { name, quick, json, .. } => {
             bench::run(&name.unwrap_or_default(), quick, json.as_deref())
         }

@@ -19,6 +19,9 @@ const MAX_GROUP_ROWS: usize = 10_000;
 /// Without a sync the database cannot use the room of what was overwritten again, so that even a store that
 /// promises no durability syncs once this many bytes are written.
 const MAX_UNSYNCED_BYTES: u64 = 32 << 20;
+/// What a change counts at least, since it takes a page of 4 KiB unless a neighbour changes with it: rewritten at
+/// random, a store of small records would grow to more than twice its size before a sync.
+const LEAST_CHANGE: usize = 512;
 
 /// The end of the queue that work is put into.
 #[derive(Clone, Debug)]
@@ -158,7 +161,7 @@ impl Batch<'_> {
         let changes = &mut self.changes;
         let expires_at = RecordHeader::parse(record).ok().and_then(|header| header.expires_at);
         changes.any = true;
-        changes.bytes += (key.len() + record.len()) as u64;
+        changes.bytes += (key.len() + record.len()).max(LEAST_CHANGE) as u64;
         changes.earliest_expiry = changes.earliest_expiry.into_iter().chain(expires_at).min();
         Ok(None)
     }
@@ -168,7 +171,7 @@ impl Batch<'_> {
         self.stale.change(key);
         let existed = self.records.remove(key)?.is_some();
         self.changes.any |= existed;
-        self.changes.bytes += key.len() as u64;
+        self.changes.bytes += key.len().max(LEAST_CHANGE) as u64;
         Ok(existed)
     }
 }

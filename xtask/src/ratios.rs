@@ -197,7 +197,9 @@ fn measure(name: &str) -> Result<BTreeMap<String, Line>> {
         }
     }
     for Line { ours_per_s, raw_per_s, ratio } in lines.values_mut() {
-        [ours_per_s, raw_per_s, ratio].map(|runs| runs.sort_by(f64::total_cmp));
+        for runs in [ours_per_s, raw_per_s, ratio] {
+            runs.sort_by(f64::total_cmp);
+        }
     }
     Ok(lines)
 }

@@ -226,7 +226,7 @@ mod tests {
         assert!(!recorded.is_empty());
         for (name, Benchmark { lines, .. }) in &recorded {
             assert!(COMPARED.contains(&name.as_str()), "{name}");
-            assert!(lines.values().all(|line| line.ratio.len() == RUNS && line.ratio.is_sorted()), "{name}");
+            assert!(lines.values().all(|line| !line.ratio.is_empty() && line.ratio.is_sorted()), "{name}");
         }
         let page = std::fs::read_to_string(page()).unwrap();
         assert_eq!(filled_in(&page, &recorded).unwrap(), page, "run `cargo xtask bench --publish`");

@@ -105,8 +105,10 @@ fn filled_in(page: &str, recorded: &Recorded) -> Result<String> {
     let mut page = page.to_owned();
     for (name, benchmark) in recorded {
         let begin = format!("<!-- figures of {name} -->\n");
-        let from = page.find(&begin).ok_or_else(|| format!("the page has no `{}`", begin.trim()))? + begin.len();
-        let end = page[from..].find("<!-- end -->").ok_or_else(|| format!("`{}` has no end", begin.trim()))?;
+        let from =
+            page.find(&begin).ok_or_else(|| format!("the page has no `{}`", begin.trim()))? + begin.len();
+        let end =
+            page[from..].find("<!-- end -->").ok_or_else(|| format!("`{}` has no end", begin.trim()))?;
         page.replace_range(from..from + end, &benchmark.table(name));
     }
     Ok(page)
@@ -116,7 +118,8 @@ impl Benchmark {
     fn table(&self, name: &str) -> String {
         let Self { date, machine, lines } = self;
         let runs = lines.values().map(|line| line.ratio.len()).max().unwrap_or_default();
-        let mut text = format!("Records per second, the median of {runs} runs on {date}, {machine}.\n\n");
+        let runs = if runs == 1 { "one run".to_owned() } else { format!("the median of {runs} runs") };
+        let mut text = format!("Records per second, {runs} on {date}, {machine}.\n\n");
         text.push_str("| | ours | plain client | ratio | runs | aim |\n|---|---|---|---|---|---|\n");
         for (line, Line { ours_per_s, raw_per_s, ratio }) in lines {
             let aim = AIMS.iter().find(|(of, own, _)| of == &name && own == line);
@@ -132,7 +135,13 @@ impl Benchmark {
 
 /// To the thousand from 100,000 on, to the hundred from 10,000, else to ten.
 fn thousands(value: f64) -> String {
-    let step = if value >= 1e5 { 1e3 } else if value >= 1e4 { 1e2 } else { 10.0 };
+    let step = if value >= 1e5 {
+        1e3
+    } else if value >= 1e4 {
+        1e2
+    } else {
+        10.0
+    };
     let digits = format!("{:.0}", (value / step).round() * step);
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
     groups.collect::<Vec<_>>().join(",")
@@ -177,7 +186,8 @@ fn spread(sorted: &[f64]) -> f64 {
 }
 
 fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    // Of two the lower.
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }
 
 fn measure(name: &str) -> Result<BTreeMap<String, Line>> {

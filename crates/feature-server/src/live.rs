@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use feature_core::Clock;
-use store_unified::UnifiedFeatureStore;
+use store_unified::{TenantRule, UnifiedFeatureStore};
 use tokio::sync::watch;
 
+use crate::activity::Activity;
 use crate::auth::{Authenticator, Principal, Throttle};
 use crate::calls::{Budget, Client, Clients, Share};
 use crate::listen::{Peer, Tls};
@@ -24,6 +25,10 @@ pub(crate) struct Live {
     pub(crate) settings: ServerSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authenticator: Authenticator,
+    /// What tenants may do.
+    pub(crate) tenants: Vec<TenantRule>,
+    /// Stays when the rest is replaced.
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// What all connections and requests share.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use feature_core::{Clock, Error, ErrorKind, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
-use store_unified::{Settings, UnifiedFeatureStore};
+use store_unified::{Settings, TenantRule, UnifiedFeatureStore};
 use tokio::net::TcpListener;
 
 use crate::auth::Authenticator;
@@ -28,6 +28,7 @@ pub struct Serving {
     longest_write: Duration,
     settings: ServerSettings,
     clock: Arc<dyn Clock>,
+    tenants: Vec<TenantRule>,
 }
 
 impl Serving {
@@ -45,6 +46,7 @@ impl Serving {
             longest_write: settings.migration.longest_write.max(deadline),
             settings: server,
             clock: Arc::new(clock),
+            tenants: settings.tenants.clone(),
         }
     }
 
@@ -52,9 +54,10 @@ impl Serving {
         if let Some(problem) = self.settings.exposed() {
             return Err(Error::invalid_argument(problem));
         }
-        let Self { store, deadline, longest_write, settings, clock } = self;
+        let Self { store, deadline, longest_write, settings, clock, tenants } = self;
         let authenticator = Authenticator::new(settings.auth.as_ref(), &clock)?;
-        Ok(Live { store, deadline, longest_write, settings, clock, authenticator })
+        let activity = Arc::default();
+        Ok(Live { store, deadline, longest_write, settings, clock, authenticator, tenants, activity })
     }
 }
 
@@ -118,22 +121,10 @@ impl Server {
     /// What the store reports when it is closed.
     pub async fn run(self) -> Result<()> {
         let Self { state, listener, admin, metrics } = self;
-        let upkeep = metrics.clone().map(|metrics| {
-            tokio::spawn(async move {
-                let mut ticks = tokio::time::interval(UPKEEP);
-                loop {
-                    ticks.tick().await;
-                    metrics.run_upkeep();
-                }
-            })
-        });
-        let admin = match admin {
-            Some(listener) => {
-                let console = Arc::new(Console::new(Arc::clone(&state))?);
-                Some(tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console)))
-            }
-            None => None,
-        };
+        let console = Arc::new(Console::new(Arc::clone(&state))?);
+        let upkeep = metrics.clone().map(|metrics| tokio::spawn(look_after(metrics, Arc::clone(&console))));
+        let admin =
+            admin.map(|listener| tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console)));
         let renewal =
             state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
         let keys = Some(tokio::spawn(keep_keys_fresh(Arc::clone(&state))));
@@ -165,6 +156,7 @@ impl ServerHandle {
         serving.settings.tls = now.settings.tls.clone();
         let mut live = serving.live()?;
         live.authenticator.inherit(&now.authenticator);
+        live.activity = Arc::clone(&now.activity);
         listen::renew(&self.0)?;
         self.0.replace(live);
         self.0.metrics.reloads.increment(1);
@@ -190,6 +182,16 @@ impl ServerHandle {
     /// Takes no more connections, and ends when all requests in flight have their answers.
     pub fn stop(&self) {
         self.0.stop();
+    }
+}
+
+/// Keeps samples of metrics from piling up, and shows the console how they change.
+async fn look_after(metrics: PrometheusHandle, console: Arc<Console>) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+        console.sample(&metrics.render());
     }
 }
 

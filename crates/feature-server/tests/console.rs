@@ -466,3 +466,105 @@ async fn a_large_record_is_shown_in_pages_of_bounded_size() {
     assert_eq!(seen, 1_000, "each feature is on one page");
     server.stop().await;
 }
+
+/// Settings with so many views and tenants, and one key for the first hundred tenants.
+fn crowded(key: &NewKey) -> String {
+    let views: String = (0..10_000)
+        .map(|n| format!("  - {{ name: view_{n:05}, entities: [id], features: {{ a: int64 }}, description: 'about {n}' }}\n"))
+        .collect();
+    let tenants: String = (0..1_000)
+        .map(|n| format!("  - {{ tenant: t{n:04}, class: c, quota: {{ reads_per_s: {} }} }}\n", n + 1))
+        .collect();
+    let keys = format!("{{ name: k, sha256: {}, tenants: ['t00*'], rights: [read] }}", key.hash.to_hex());
+    format!(
+        "stores: {{ main: 'memory:' }}\nserver: {{ listen: '127.0.0.1:0', admin: '127.0.0.1:0', auth: {{ keys: [{keys}] }} }}\n\
+         tenants:\n{tenants}feature_views:\n{views}feature_services:\n  - {{ name: s, features: ['view_00001:*'] }}\n"
+    )
+}
+
+#[tokio::test]
+async fn ten_thousand_views_and_a_thousand_tenants_are_found_by_page_and_search() {
+    let key = new_key().unwrap();
+    let server = Running::with(&crowded(&key), common::map_store()).await;
+    let client = signed_in(&server, &key).await;
+    let rows = |page: &Reply| page.text().matches("<th scope=\"row\">").count();
+    for (path, count, part) in [
+        ("/console/views", 50, "1–50 of 10000 feature views"),
+        ("/console/views?page=200", 50, "9951–10000 of 10000"),
+        ("/console/views?page=999999", 50, "Page 200 of 200"),
+        ("/console/views?q=VIEW_0999", 10, "10 feature views"),
+        ("/console/views?q=about+77", 50, "1–50 of 111 feature views"),
+        ("/console/views?q=%3Cscript%3E", 0, "0 feature views"),
+        // Of a thousand tenants these are the key's own.
+        ("/console/quotas", 50, "1–50 of 100 rules for tenants"),
+        ("/console/quotas?q=t0042", 1, "1 rules for tenants"),
+        ("/console/quotas?q=t0100", 0, "0 rules for tenants"),
+        ("/console/services", 1, "1 feature services"),
+        ("/console/service?name=s", 1, "view_00001"),
+        ("/console/view?name=view_00001", 1, "by default"),
+        ("/console/lookup", 0, "view_00000"),
+        ("/console/live", 5, "Busiest views"),
+        ("/console/freshness", 0, "0 views that were read"),
+    ] {
+        let page = client.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {}", page.text());
+        assert!(page.body.len() <= PAGE_BYTES, "{path}: {} bytes", page.body.len());
+        if part != "by default" {
+            assert!(page.text().contains(part), "{path}: no `{part}` in {}", page.text());
+        }
+        assert_eq!(rows(&page), count, "{path}");
+        assert_eq!(page.text().matches("<script").count(), 1, "{path}");
+    }
+    assert_eq!(client.get("/console/view?name=nothing").await.status, 404);
+    assert_eq!(client.get("/console/service?name=nothing").await.status, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_route_of_a_view_is_told_for_tenants_that_are_ones_own() {
+    let (server, keys) = start().await;
+    let client = signed_in(&server, &keys.other).await;
+    let own = client.get("/console/view?name=customers&tenant=other").await;
+    assert!(own.text().contains("<code>main</code>") && own.text().contains("the default"), "{}", own.text());
+    assert!(own.text().contains("30d: older features are withheld") && own.text().contains("fraud"));
+    let foreign = client.get("/console/view?name=customers&tenant=acme").await;
+    assert!(!foreign.text().contains("<code>main</code>") && foreign.text().contains("PermissionDenied"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_asked_is_shown_by_view_to_those_whose_tenant_it_is() {
+    let (server, keys) = start().await;
+    let row_of = |id: i64, time: &str| json!({ "entity": { "customer_id": id }, "features": { "orders": id }, "event_time": time });
+    write(&server, Some(&keys.writer), "customers", row_of(1, "2026-04-01T00:00:00Z")).await;
+    write(&server, Some(&keys.writer), "customers", row_of(2, "2026-05-31T23:59:30Z")).await;
+    let reader = server.client().key(keys.reader.key.expose());
+    let read = json!({ "entities": { "customer_id": [1, 2, 3] } }).to_string();
+    reader.post("/v1/tenants/acme/views/customers/read", read).await.ok();
+    let client = signed_in(&server, &keys.reader).await;
+    // Look-ups are not counted as what applications ask.
+    client.get(LOOKUP).await;
+    let live = client.get("/console/live").await;
+    assert!(row(&live, "acme").starts_with("acme customers 1 2 ≤ "), "{}", row(&live, "acme"));
+    let fresh = client.get("/console/freshness").await;
+    // Two of three rows have a record, one of them outside the max age.
+    assert_eq!(row(&fresh, "acme"), "acme customers ≤ 1 min &gt; 7 d 30 d 1 1 3");
+    let one = client.get("/console/freshness?tenant=acme&view=customers").await;
+    assert!(
+        one.text().contains("Age of what was served: acme, customers")
+            && one.text().contains("class=\"heat\"")
+    );
+
+    let other = signed_in(&server, &keys.other).await;
+    for path in [
+        "/console/live",
+        "/console/freshness",
+        "/console/freshness?tenant=acme&view=customers",
+        "/console/quotas",
+    ] {
+        let page = other.get(path).await;
+        assert_eq!(page.status, 200);
+        assert!(!page.text().contains(">acme<") && !page.text().contains("acme, "), "{path}");
+    }
+    server.stop().await;
+}

@@ -52,6 +52,15 @@ impl Principal {
             && self.tenants.iter().any(|pattern| pattern.matches(tenant))
     }
 
+    /// Whether it may reach every tenant that a pattern stands for.
+    pub(crate) fn reaches(&self, tenants: &Pattern) -> bool {
+        self.tenants.iter().any(|own| match (own, tenants) {
+            (_, Pattern::Name(name)) => own.matches(name),
+            (Pattern::Prefix(own), Pattern::Prefix(prefix)) => prefix.starts_with(own.as_str()),
+            (Pattern::Name(_), Pattern::Prefix(_)) => false,
+        })
+    }
+
     /// The only tenant that it has.
     pub(crate) fn only_tenant(&self) -> Option<&str> {
         match &self.tenants[..] {
@@ -216,6 +225,17 @@ mod tests {
             (Right::Read, "", false),
         ] {
             assert_eq!(principal.may(right, tenant), may, "{right:?} {tenant}");
+        }
+        for (tenants, reaches) in [
+            ("acme", true),
+            ("eu-1", true),
+            ("eu-*", true),
+            ("eu-1*", true),
+            ("e*", false),
+            ("*", false),
+            ("acme*", false),
+        ] {
+            assert_eq!(principal.reaches(&tenants.parse().unwrap()), reaches, "{tenants}");
         }
         assert_eq!(principal.only_tenant(), None);
         assert_eq!(Principal::from(&grant("p", &["acme"], &[])).only_tenant(), Some("acme"));

@@ -8,6 +8,7 @@ mod clients;
 mod error;
 mod inspect;
 mod memory;
+mod note;
 mod read;
 mod table;
 mod write;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use feature_core::EntityKey;
 use store_unified::{CellStatus, FeatureRef, FeatureRequest, Registry, UnifiedFeatureStore};
+use tokio::time::Instant;
 
 use super::table::FoundTable;
 use super::{Cause, Refusal, RowFailure, Table, TenantCall, limit_of};
@@ -38,13 +39,16 @@ impl TenantCall<'_> {
         let ReadRequest { wanted, entities, max_age } = request;
         let columns = self.columns_of(&wanted)?;
         self.admit(entities.len(), columns)?;
-        let request = match wanted {
+        let request = match &wanted {
             Wanted::Service(name) => FeatureRequest::service(&*self.tenant, name, entities),
-            Wanted::Features(features) => FeatureRequest::features(&*self.tenant, features, entities),
+            Wanted::Features(features) => FeatureRequest::features(&*self.tenant, features.clone(), entities),
         };
         let request = max_age.into_iter().fold(request, FeatureRequest::max_age);
-        let table = self.store()?.read(&request).await?;
-        settled(Table::Declared(table))
+        let (store, began) = (self.store()?, Instant::now());
+        let table = store.read(&request).await.map_err(Refusal::from);
+        let table = table.and_then(|table| settled(Table::Declared(table)));
+        self.note_read(&wanted, began.elapsed(), &table);
+        table
     }
 
     /// Reads features of one view; `None` is all of them. Also of a view that nobody has declared, where
@@ -69,8 +73,13 @@ impl TenantCall<'_> {
         let store = self.store()?;
         let store =
             max_age.iter().fold(store, |store, max_age| UnifiedFeatureStore::with_max_age(&store, *max_age));
-        let rows = store.batch_read(&self.tenant, view, &entities, names.as_deref()).await?;
-        settled(Table::Found(FoundTable::new(view, names.as_deref(), rows)))
+        let began = Instant::now();
+        let rows = store.batch_read(&self.tenant, view, &entities, names.as_deref()).await;
+        let table = rows.map_err(Refusal::from);
+        let table =
+            table.and_then(|rows| settled(Table::Found(FoundTable::new(view, names.as_deref(), rows))));
+        self.note_read_of(view, began.elapsed(), &table);
+        table
     }
 
     /// How many features there are in what is asked for.

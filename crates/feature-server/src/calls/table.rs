@@ -38,6 +38,14 @@ enum Times<'a> {
 }
 
 impl<'a> Column<'a> {
+    /// That of one row.
+    pub(crate) fn event_time(&self, row: usize) -> Option<Timestamp> {
+        match self.times {
+            Times::OfTable(column) => column.event_time(row),
+            Times::Each(each) => each.get(row).copied().flatten(),
+        }
+    }
+
     /// One for each row.
     pub(crate) fn event_times(&self) -> impl Iterator<Item = Option<Timestamp>> + use<'a> {
         let (of_table, each) = match self.times {

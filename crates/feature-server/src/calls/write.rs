@@ -1,6 +1,7 @@
 //! Writes and deletes.
 
 use feature_core::{EntityKey, Error, FeatureView, FeatureWrite, WriteReport};
+use tokio::time::Instant;
 
 use super::{Cause, Refusal, RowFailure, TenantCall};
 
@@ -47,7 +48,12 @@ impl TenantCall<'_> {
         }
         let report = match writes.is_empty() {
             true => WriteReport::default(),
-            false => self.store_to_write()?.batch_write(&self.tenant, view, writes).await?,
+            false => {
+                let (store, began) = (self.store_to_write()?, Instant::now());
+                let report = store.batch_write(&self.tenant, view, writes).await;
+                self.note_write(view, began.elapsed(), first_error(&report));
+                report?
+            }
         };
         let mut written = report.rows().iter().cloned();
         let lost =
@@ -68,7 +74,10 @@ impl TenantCall<'_> {
     ) -> Result<Vec<feature_core::Result<bool>>, Refusal> {
         self.check_view(view)?;
         self.call.check_rows(entities.len())?;
-        let rows = self.store_to_write()?.delete(&self.tenant, view, entities).await?;
+        let (store, began) = (self.store_to_write()?, Instant::now());
+        let rows = store.delete(&self.tenant, view, entities).await;
+        self.note_write(view, began.elapsed(), rows.as_ref().err());
+        let rows = rows?;
         every_row(rows.iter().map(|row| row.as_ref().err()))?;
         Ok(rows)
     }
@@ -99,6 +108,17 @@ impl TenantCall<'_> {
         }
         every_row(forgotten.iter().flat_map(|view| view.rows.iter().map(|(_, row)| row.as_ref().err())))?;
         Ok(forgotten)
+    }
+}
+
+/// Why a write failed as a whole.
+fn first_error(report: &Result<WriteReport, Error>) -> Option<&Error> {
+    match report {
+        Err(error) => Some(error),
+        Ok(report) if report.failures().count() == report.rows().len() => {
+            report.failures().next().map(|(_, error)| error)
+        }
+        Ok(_) => None,
     }
 }
 

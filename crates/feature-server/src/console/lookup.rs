@@ -191,14 +191,15 @@ async fn look_up(visit: &Visit, asked: &Asked<'_>) -> Result<Markup, Refusal> {
 
 /// A feature of the answer.
 #[derive(Clone)]
-struct Column {
-    view: String,
-    name: String,
-    shown: String,
+pub(super) struct Column {
+    pub(super) view: String,
+    pub(super) name: String,
+    /// What it is called in the answer.
+    pub(super) shown: String,
 }
 
 /// What a service's answer has, in order.
-fn columns_of(service: &str, registry: Option<&Registry>) -> Result<Vec<Column>, Refusal> {
+pub(super) fn columns_of(service: &str, registry: Option<&Registry>) -> Result<Vec<Column>, Refusal> {
     let none = || Refusal::invalid("no feature view is declared, so there are no services: look one view up");
     let registry = registry.ok_or_else(none)?;
     let unknown = || Refusal::unknown_service(service, registry);
@@ -272,7 +273,7 @@ fn raw(visit: &Visit, asked: &Asked<'_>, seen: &Seen<'_>, now: Timestamp) -> Mar
     html! {
         section.card {
             h3 { "Feature view " code { (shown(view)) } }
-            (verdict(seen))
+            @if !asked.service.is_empty() { (verdict(seen)) }
             dl {
                 dt { "Answered by" }
                 dd {

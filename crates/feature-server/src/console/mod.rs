@@ -4,28 +4,40 @@
 //! what that key may read. Pages are made here, whole; nothing is fetched from elsewhere.
 
 mod assets;
+mod chart;
 mod delete;
 mod format;
+mod freshness;
 mod guard;
+mod live;
 mod lookup;
 mod page;
 mod paging;
+mod quotas;
 mod record;
+mod samples;
+mod services;
 mod session;
 mod snippets;
+mod views;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::routing::{get, post};
+use tokio::time::Instant;
 
 use crate::live::State;
+use samples::Samples;
 use session::{Sessions, random};
 
 /// What all pages share.
 pub(crate) struct Console {
     server: Arc<State>,
     sessions: Sessions,
+    /// What metrics were in the last minutes.
+    samples: Mutex<Samples>,
+    migrations: live::KnownMigrations,
     /// Stands in the forms of visitors who need not sign in.
     open_csrf: String,
 }
@@ -34,7 +46,22 @@ impl Console {
     /// # Errors
     /// `Internal` where the system has no random numbers.
     pub(crate) fn new(server: Arc<State>) -> feature_core::Result<Self> {
-        Ok(Self { server, sessions: Sessions::default(), open_csrf: random()? })
+        Ok(Self {
+            server,
+            sessions: Sessions::default(),
+            samples: Mutex::default(),
+            migrations: live::KnownMigrations::default(),
+            open_csrf: random()?,
+        })
+    }
+
+    /// Keeps what metrics are now, as Prometheus reads them.
+    pub(crate) fn sample(&self, metrics: &str) {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).take(metrics, Instant::now());
+    }
+
+    fn samples(&self) -> Samples {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -44,6 +71,13 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/console", get(first))
         .route("/console/", get(first))
         .route("/console/lookup", get(lookup::show))
+        .route("/console/views", get(views::list))
+        .route("/console/view", get(views::one))
+        .route("/console/services", get(services::list))
+        .route("/console/service", get(services::one))
+        .route("/console/live", get(live::show))
+        .route("/console/freshness", get(freshness::show))
+        .route("/console/quotas", get(quotas::show))
         .route("/console/delete", get(delete::ask).post(delete::carry_out))
         .route("/console/sign-in", get(guard::sign_in_form).post(guard::sign_in))
         .route("/console/sign-out", post(guard::sign_out))

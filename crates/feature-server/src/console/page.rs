@@ -17,11 +17,23 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Here {
     Lookup,
+    Views,
+    Services,
+    Live,
+    Freshness,
+    Quotas,
     SignIn,
     Elsewhere,
 }
 
-const PLACES: [(Here, &str, &str); 1] = [(Here::Lookup, "/console/lookup", "Look up")];
+const PLACES: [(Here, &str, &str); 6] = [
+    (Here::Lookup, "/console/lookup", "Look up"),
+    (Here::Views, "/console/views", "Views"),
+    (Here::Services, "/console/services", "Services"),
+    (Here::Live, "/console/live", "Live"),
+    (Here::Freshness, "/console/freshness", "Freshness"),
+    (Here::Quotas, "/console/quotas", "Quotas"),
+];
 
 /// A page.
 pub(super) struct Page<'a> {
@@ -87,6 +99,17 @@ fn who(visit: &Visit) -> Markup {
             }
         } @else {
             span.who title="server.auth is not set: whoever reaches this port may see and delete" { "no sign-in" }
+        }
+    }
+}
+
+/// A form that searches a list.
+pub(super) fn search(path: &str, label: &str, text: &str) -> Markup {
+    html! {
+        form.search method="get" action=(path) role="search" {
+            label for="q" { (label) }
+            input #q type="search" name="q" value=(shown(text));
+            button type="submit" { "Search" }
         }
     }
 }

@@ -100,11 +100,11 @@ fn rust(tenant: &str, of: &Of<'_>, entity: &EntityKey) -> String {
     let (tenant, entity) = (rust_quoted(tenant), rust_quoted(entity.canonical()));
     let (request, read) = match of {
         Of::View(view) => (
-            "",
+            "EntityKey",
             format!("let row = store.read_features({tenant}, {}, &entity, None).await?;", rust_quoted(view)),
         ),
         Of::Service(service) => (
-            ", FeatureRequest",
+            "{EntityKey, FeatureRequest}",
             format!(
                 "let request = FeatureRequest::service({tenant}, {}, [entity]);\nlet table = store.read(&request).await?;",
                 rust_quoted(service)
@@ -112,7 +112,7 @@ fn rust(tenant: &str, of: &Of<'_>, entity: &EntityKey) -> String {
         ),
     };
     format!(
-        "use feature_store::{{EntityKey{request}}};\n\nlet store = feature_store::open_settings(\"fstore.yaml\").await?;\n\
+        "use feature_store::{request};\n\nlet store = feature_store::open_settings(\"fstore.yaml\").await?;\n\
          let entity = EntityKey::parse({entity})?;\n{read}"
     )
 }

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `bench`, `ci`, `python`, `images`.
+//! The project's own commands: `cargo xtask test`, `bench`, `ci`, `python` and what else the workflows run.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people: printing is its work")]
 
 mod bench;
@@ -6,6 +6,7 @@ mod ci;
 mod edges;
 mod features;
 mod images;
+mod jobs;
 mod links;
 mod packages;
 mod process;
@@ -80,6 +81,44 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Test the backends under examples/, which are workspaces of their own
+    Examples,
+    /// Test what has to work on every system: core, the embedded store, the facade
+    Portable,
+    /// Test one backend with the server of an image, or else the one that is found; nothing is skipped
+    Backend {
+        /// redis, valkey or aerospike
+        name: String,
+        /// Such as redis:8.2: for containers, and for the program that tests do harm to
+        #[arg(long)]
+        image: Option<String>,
+    },
+    /// Check the licences and sources of all dependencies, and what is known against them
+    Dependencies,
+    /// Run each fuzz target; needs a nightly toolchain and cargo-fuzz
+    Fuzz {
+        /// How long each
+        #[arg(long, default_value_t = 1)]
+        minutes: u64,
+    },
+    /// Change the code and see whether a test notices: of a file, or of core and the backends, which takes hours
+    Mutants {
+        /// A file of the workspace
+        #[arg(conflicts_with = "package")]
+        file: Option<String>,
+        /// All of a package
+        #[arg(long)]
+        package: Option<String>,
+    },
+    /// Run the program's whole life with faults, check what it promises throughout, and report
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Write the report, in Markdown, to this file too
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Make local images of the servers that tests use, where no registry answers
     Images,
 }
@@ -97,6 +136,13 @@ fn main() -> ExitCode {
         Command::Python { release, arguments } => {
             python::run(if release { python::Build::Release } else { python::Build::Quick }, &arguments)
         }
+        Command::Examples => jobs::examples(),
+        Command::Portable => jobs::portable(),
+        Command::Backend { name, image } => jobs::backend(&name, image.as_deref()),
+        Command::Dependencies => jobs::dependencies(),
+        Command::Fuzz { minutes } => jobs::fuzz(minutes),
+        Command::Mutants { file, package } => jobs::mutants(file.as_deref(), package.as_deref()),
+        Command::Soak { minutes, report } => jobs::soak(minutes, report.as_deref()),
         Command::Images => images::run(),
     };
     match done {

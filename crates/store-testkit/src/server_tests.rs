@@ -43,13 +43,20 @@ pub struct ServerTests {
     backend: &'static str,
     program: &'static str,
     tests: Vec<(&'static str, Run)>,
+    patience: Duration,
 }
 
 impl ServerTests {
     /// Tests of a backend, named as in `FSTORE_REQUIRE`, that need this program on the `PATH`. Without it
     /// they are ignored, or fail where the backend is required.
     pub fn new(backend: &'static str, program: &'static str) -> Self {
-        Self { backend, program, tests: Vec::new() }
+        Self { backend, program, tests: Vec::new(), patience: PATIENCE }
+    }
+
+    /// How long each test may take; ten minutes unless this is said.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Adds a test. Its name reads as a statement about the backend.
@@ -67,9 +74,9 @@ impl ServerTests {
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads.get_or_insert(THREADS);
-        let Self { backend, program, tests } = self;
+        let Self { backend, program, tests, patience } = self;
         let trial = |(name, test): (&'static str, Run)| {
-            Trial::ignorable_test(name, move || conclude(backend, attempt(program, &test)))
+            Trial::ignorable_test(name, move || conclude(backend, attempt(program, patience, &test)))
         };
         let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
         if !arguments.list {
@@ -81,13 +88,13 @@ impl ServerTests {
 }
 
 /// Runs a test on threads of its own, which end with it, whatever it has left behind.
-fn attempt(program: &str, test: &Run) -> Result<(), TestFailure> {
+fn attempt(program: &str, patience: Duration, test: &Run) -> Result<(), TestFailure> {
     servers::program(program).map_err(TestFailure::unavailable)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    let work = async { tokio::time::timeout(PATIENCE, test()).await };
+    let work = async { tokio::time::timeout(patience, test()).await };
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
-    outcome.unwrap_or_else(|_| Err(format!("the test did not end within {PATIENCE:?}").into()))
+    outcome.unwrap_or_else(|_| Err(format!("the test did not end within {patience:?}").into()))
 }
 
 fn conclude(backend: &str, outcome: Result<(), TestFailure>) -> Result<Completion, Failed> {
@@ -164,7 +171,7 @@ mod tests {
 
     fn outcome(program: &str, test: fn() -> BoxFuture<'static, Result<(), TestFailure>>) -> String {
         let test: Run = Arc::new(test);
-        match conclude("no-such-backend", attempt(program, &test)) {
+        match conclude("no-such-backend", attempt(program, PATIENCE, &test)) {
             Ok(Completion::Completed) => "passed".to_owned(),
             Ok(Completion::Ignored { reason }) => format!("ignored: {}", reason.unwrap_or_default()),
             Err(failed) => format!("failed: {}", failed.message().unwrap_or_default()),

@@ -65,10 +65,21 @@ const RESOURCES: [Resource; 4] = [
 ];
 
 /// The report; `wrong` is what ended it.
-pub(crate) fn report(lasted: Duration, tally: &Tally, deeds: &Deeds, lives: &[Life], wrong: Option<&str>) -> String {
+pub(crate) fn report(
+    lasted: Duration,
+    tally: &Tally,
+    deeds: &Deeds,
+    lives: &[Life],
+    wrong: Option<&str>,
+) -> String {
     use std::sync::atomic::Ordering::Relaxed;
     let build = if cfg!(debug_assertions) { "a debug build" } else { "a release build" };
-    let mut text = format!("Run of {} for {} min {} s.\n\n| | |\n|---|---|\n", today(), lasted.as_secs() / 60, lasted.as_secs() % 60);
+    let mut text = format!(
+        "Run of {} for {} min {} s.\n\n| | |\n|---|---|\n",
+        today(),
+        lasted.as_secs() / 60,
+        lasted.as_secs() % 60
+    );
     let mut line = |what: &str, number: u64| {
         let _ = writeln!(text, "| {what} | {number} |");
     };
@@ -85,16 +96,23 @@ pub(crate) fn report(lasted: Duration, tally: &Tally, deeds: &Deeds, lives: &[Li
     line("`kill -9` of the store, and a restart", deeds.store_killed);
     line("seconds that the store stood still", deeds.store_paused);
     line("`kill -9` of the server, and a restart", deeds.server_killed);
-    let _ = writeln!(text, "\nThe server, {build} of the driver beside it, sampled each second: medians of the second and the last \
-        fifth of each of its lives.\n\n| life | seconds | memory, MB | open files | of them sockets | threads |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "\nThe server, {build} of the driver beside it, sampled each second: medians of the second and the last \
+        fifth of each of its lives.\n\n| life | seconds | memory, MB | open files | of them sockets | threads |\n|---|---|---|---|---|---|"
+    );
     for (number, life) in lives.iter().enumerate() {
         let cells: Vec<_> = RESOURCES.iter().map(|(_, what, _)| life.ends(*what)).collect();
         let cells: Vec<_> = cells.iter().map(|(first, last)| format!("{first:.0} → {last:.0}")).collect();
-        let judged = if Duration::from_secs(life.0.len() as u64) < JUDGED { " (too short to judge)" } else { "" };
+        let judged =
+            if Duration::from_secs(life.0.len() as u64) < JUDGED { " (too short to judge)" } else { "" };
         let _ = writeln!(text, "| {} | {}{judged} | {} |", number + 1, life.0.len(), cells.join(" | "));
     }
     if let (Some(first), Some(last)) = (deeds.store_mb.first(), deeds.store_mb.last()) {
-        let _ = writeln!(text, "\nThe first Redis server had {first:.1} MB after the first cycle, {last:.1} MB after the last.");
+        let _ = writeln!(
+            text,
+            "\nThe first Redis server had {first:.1} MB after the first cycle, {last:.1} MB after the last."
+        );
     }
     let verdict = wrong.map_or("Every check held.".to_owned(), |wrong| format!("**Failed:** {wrong}"));
     let _ = writeln!(text, "\n{verdict}");

@@ -60,9 +60,11 @@ impl Server {
         let said = timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await? {
                 let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-                if let ("serving", Some(listen), Some(admin)) =
-                    (entry["message"].as_str().unwrap_or_default(), entry["listen"].as_str(), entry["admin"].as_str())
-                {
+                if let ("serving", Some(listen), Some(admin)) = (
+                    entry["message"].as_str().unwrap_or_default(),
+                    entry["listen"].as_str(),
+                    entry["admin"].as_str(),
+                ) {
                     return Ok((listen.to_owned(), admin.to_owned()));
                 }
             }
@@ -116,7 +118,8 @@ impl Server {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && labels.iter().all(|label| line.contains(label))
         };
-        let values = text.lines().filter(is_wanted).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let values =
+            text.lines().filter(is_wanted).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok(values.sum::<f64>() as u64)
     }
 
@@ -203,7 +206,13 @@ impl<'a> Client<'a> {
     }
 
     /// The features of entities that have any, each entity's in its place.
-    pub(crate) async fn read(&mut self, tenant: &str, view: &str, ids: &[String], features: &[&str]) -> Outcome<Vec<Vec<Option<i64>>>> {
+    pub(crate) async fn read(
+        &mut self,
+        tenant: &str,
+        view: &str,
+        ids: &[String],
+        features: &[&str],
+    ) -> Outcome<Vec<Vec<Option<i64>>>> {
         let path = format!("/v1/tenants/{tenant}/views/{view}/read");
         let body = json!({ "entities": { "id": ids }, "features": features });
         for _ in 0..1_000 {
@@ -214,10 +223,12 @@ impl<'a> Client<'a> {
                     let columns = answer["columns"].as_array().ok_or("no columns")?;
                     let value = |column: &Value, row: usize| match column["statuses"][row].as_str() {
                         Some("not_found") => Ok(None),
+                        None if column["statuses"].is_null() => Ok(column["values"][row].as_i64()),
                         Some("present") => Ok(column["values"][row].as_i64()),
                         _ => Err(format!("{} of {path}", column["statuses"][row])),
                     };
-                    let row = |row| columns.iter().map(|column| value(column, row)).collect::<Result<Vec<_>, _>>();
+                    let row =
+                        |row| columns.iter().map(|column| value(column, row)).collect::<Result<Vec<_>, _>>();
                     return Ok((0..ids.len()).map(row).collect::<Result<_, _>>()?);
                 }
                 0 | 200 | 207 | 429 | 503 | 504 => tokio::time::sleep(Duration::from_millis(20)).await,

@@ -209,7 +209,8 @@ impl Producer {
             let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
             let found = client.read(STREAMED, "clicks", &names, &FEATURES[..2]).await?;
             for (id, row) in ids.iter().zip(found) {
-                let wanted: Vec<_> = (0..2).map(|feature| self.newest.get(&(*id, feature)).copied()).collect();
+                let wanted: Vec<_> =
+                    (0..2).map(|feature| self.newest.get(&(*id, feature)).copied()).collect();
                 if row != wanted {
                     return Err(format!("entity {id} of the stream is {row:?} instead of {wanted:?}").into());
                 }
@@ -230,7 +231,12 @@ async fn settled(stream: &Redis, within: Duration) -> Outcome {
         if let (Ok(pending), Ok(groups)) = (pending, groups)
             && let (Some(pending), Some(group)) = (pending.items().first(), groups.items().first())
         {
-            let lag = group.items().iter().skip_while(|field| field.text() != "lag").nth(1).map(ToString::to_string);
+            let lag = group
+                .items()
+                .iter()
+                .skip_while(|field| field.text() != "lag")
+                .nth(1)
+                .map(ToString::to_string);
             if pending.to_string() == "0" && lag.as_deref() == Some("0") {
                 return Ok(());
             }

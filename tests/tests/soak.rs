@@ -245,7 +245,7 @@ impl Whole {
     }
 
     async fn harm_store(&self, cycle: u64, deeds: &mut Deeds) -> Outcome {
-        if cycle % 2 == 0 {
+        if cycle.is_multiple_of(2) {
             self.main.kill().await?;
             sleep(Duration::from_millis(500)).await;
             self.main.restart().await?;

@@ -123,7 +123,7 @@ pub(crate) fn mutants(file: Option<&str>, package: Option<&str>) -> Result<ExitC
 /// The program's whole life for so many minutes, with a report.
 pub(crate) fn soak(minutes: u64, report: Option<&Path>) -> Result<ExitCode> {
     let mut soak = cargo();
-    soak.args(["test", "--locked", "--release", "--package", "fstore-tests", "--test", "soak", "--"]);
+    soak.args(["test", "--locked", "--package", "fstore-tests", "--test", "soak", "--"]);
     soak.arg("--nocapture").env("FSTORE_SOAK_MINUTES", minutes.to_string());
     if let Some(report) = report {
         soak.env("FSTORE_SOAK_REPORT", std::path::absolute(report)?);

@@ -73,7 +73,7 @@ pub(crate) fn report(
     wrong: Option<&str>,
 ) -> String {
     use std::sync::atomic::Ordering::Relaxed;
-    let build = if cfg!(debug_assertions) { "a debug build" } else { "a release build" };
+    let build = if cfg!(debug_assertions) { "built without optimization" } else { "optimized" };
     let mut text = format!(
         "Run of {} for {} min {} s.\n\n| | |\n|---|---|\n",
         today(),
@@ -98,7 +98,7 @@ pub(crate) fn report(
     line("`kill -9` of the server, and a restart", deeds.server_killed);
     let _ = writeln!(
         text,
-        "\nThe server, {build} of the driver beside it, sampled each second: medians of the second and the last \
+        "\nThe server ({build}), sampled each second: medians of the second and the last \
         fifth of each of its lives.\n\n| life | seconds | memory, MB | open files | of them sockets | threads |\n|---|---|---|---|---|---|"
     );
     for (number, life) in lives.iter().enumerate() {

@@ -171,4 +171,13 @@ mod tests {
         assert_eq!(names(fold([before.clone(), replace.clone(), after.clone()])), "bc");
         assert_eq!(names(fold([after, replace, before])), "bc");
     }
+
+    #[test]
+    fn a_replace_removes_what_came_before_it_at_its_own_time_and_nothing_that_comes_later() {
+        let replace = write(5, true, &["b".into()], None);
+        let partial = write(5, false, &["a".into()], None);
+        let names = |r: Record| r.features.iter().map(|(name, _)| name).collect::<String>();
+        assert_eq!(names(merge(partial.clone(), replace.clone())), "b");
+        assert_eq!(names(merge(replace, partial)), "ab");
+    }
 }

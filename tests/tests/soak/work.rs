@@ -165,7 +165,7 @@ impl Producer {
         let epoch = 1_700_000_000_000_000;
         for _ in 0..messages {
             self.time += 1;
-            let (id, feature) = (fastrand::i64(..STREAM_ENTITIES), fastrand::usize(..2));
+            let (id, feature) = (fastrand::i64(0..STREAM_ENTITIES), fastrand::usize(..2));
             let mut message = json!({ "id": id, "at": epoch + self.time, FEATURES[feature]: self.time });
             if self.time % 1_000 == 0 {
                 message["id"] = serde_json::Value::Null;
@@ -205,6 +205,7 @@ impl Producer {
         }
         let mut client = Client::new(&self.shared.server);
         let ids: Vec<i64> = (0..STREAM_ENTITIES).collect();
+        let mut compared = 0;
         for ids in ids.chunks(500) {
             let names: Vec<_> = ids.iter().map(ToString::to_string).collect();
             let found = client.read(STREAMED, "clicks", &names, &FEATURES[..2]).await?;
@@ -214,10 +215,14 @@ impl Producer {
                 if row != wanted {
                     return Err(format!("entity {id} of the stream is {row:?} instead of {wanted:?}").into());
                 }
+                compared += row.iter().flatten().count();
                 self.shared.tally.checked.fetch_add(1, Relaxed);
             }
         }
-        Ok(())
+        match compared == self.newest.len() {
+            true => Ok(()),
+            false => Err(format!("{compared} features of {} were compared", self.newest.len()).into()),
+        }
     }
 }
 

@@ -133,6 +133,34 @@ fn it_counts_the_connections_that_are_there() {
 }
 
 #[test]
+fn its_metrics_are_those_of_the_reference() {
+    let page = include_str!("../../../docs/reference/metrics.md");
+    let shell = Shell::new();
+    shell.file("views.yaml", VIEWS);
+    let server = Served::start(&shell, "--store embedded:s.redb --views views.yaml");
+    server.ask("POST /v1/tenants/acme/read", READ);
+    server.ask("POST /v1/tenants/acme/read", "{");
+    let (_, shown) = Served::ask_at(&server.admin, "GET /metrics", "");
+    server.stop();
+    let mut types = 0;
+    for declared in shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = declared.split_once(' ').unwrap();
+        let row = page.lines().find(|row| row.starts_with(&format!("| `{name}` | {kind} |")));
+        let labels =
+            row.unwrap_or_else(|| panic!("no {declared}")).split(" | ").nth(2).unwrap().replace('`', "");
+        // Of a histogram, those that have no bucket besides.
+        let of = [format!("{name}{{"), format!("{name}_sum{{")];
+        for sample in shown.lines().filter(|line| of.iter().any(|of| line.starts_with(of))) {
+            let own = sample.split("=\"").filter_map(|part| part.rsplit(['{', ',']).next());
+            let own: Vec<_> = own.filter(|part| !part.contains('"')).collect();
+            assert_eq!(own.join(" "), labels.trim(), "{sample}");
+        }
+        types += 1;
+    }
+    assert!(types > 8, "{shown}");
+}
+
+#[test]
 fn it_says_whether_a_server_is_alive() {
     let shell = Shell::new();
     shell.file("views.yaml", VIEWS);

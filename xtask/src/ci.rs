@@ -4,17 +4,18 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::process::{Result, cargo, root, run as run_program};
-use crate::{edges, features, links, packages, test};
+use crate::{edges, excerpts, features, links, packages, test};
 
 /// Finds dependencies that nothing uses.
 const MACHETE: (&str, &str) = ("cargo-machete", "0.9.2");
 
 type Check = (&'static str, fn() -> Result<()>);
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     ("format", format),
     ("edges between crates", edges::check),
     ("links of the documents", links::check),
+    ("code of the Rust guide", excerpts::check),
     ("lints", lints),
     ("features of the facade", features::check),
     ("documentation", documentation),

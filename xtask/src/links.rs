@@ -72,7 +72,7 @@ fn definition(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Every Markdown file below a folder, except in hidden folders and those that builds fill.
-fn documents(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn documents(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut documents = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

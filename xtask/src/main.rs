@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people: printing is its work")]
 
 mod bench;
+mod book;
 mod ci;
 mod edges;
+mod excerpts;
 mod features;
 mod images;
 mod jobs;
@@ -119,6 +121,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Build the book of docs/ into target/book, without a warning and without a link that leads nowhere
+    ///
+    /// Needs mdbook on the PATH, and says which.
+    Docs {
+        /// Where the repository can be browsed, for links to its files; else they lead into this working copy
+        #[arg(long, value_name = "URL")]
+        repository: Option<String>,
+    },
     /// Make local images of the servers that tests use, where no registry answers
     Images,
 }
@@ -143,6 +153,7 @@ fn main() -> ExitCode {
         Command::Fuzz { minutes } => jobs::fuzz(minutes),
         Command::Mutants { file, package } => jobs::mutants(file.as_deref(), package.as_deref()),
         Command::Soak { minutes, report } => jobs::soak(minutes, report.as_deref()),
+        Command::Docs { repository } => book::build(repository.as_deref()),
         Command::Images => images::run(),
     };
     match done {

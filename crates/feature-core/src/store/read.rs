@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{BatchRows, Distinct, OnlineStore, RequestInfo};
 use crate::entity::EntityKey;
 use crate::error::{Error, Result};
-use crate::key::{RecordKey, ViewKey};
+use crate::key::ViewKey;
 use crate::names::FeatureNames;
 use crate::row::{FeatureRow, FeatureSink, RowDecoder, RowPlace, Rows};
 
@@ -99,7 +99,6 @@ impl OnlineStore {
         let mut keys = Vec::with_capacity(rows);
         let mut places: Vec<Result<usize>> = Vec::with_capacity(rows);
         let mut views: Vec<ViewKey> = Vec::with_capacity(reads.len());
-        let mut numbers = Vec::with_capacity(reads.len());
         let mut decoders = Vec::with_capacity(reads.len());
         for read in reads {
             let view = self.view_key(tenant_id, read.feature_view).map_err(|e| self.error("read", e))?;
@@ -109,7 +108,6 @@ impl OnlineStore {
             if number == views.len() {
                 views.push(view.clone());
             }
-            numbers.push(number);
             places.extend(read.entity_keys.iter().map(|entity| {
                 let key = self.key(&view, entity)?;
                 let place = distinct.number((number, entity));
@@ -133,20 +131,20 @@ impl OnlineStore {
         let now = self.shared.clock.now();
         let mut places = places.into_iter();
         for (view, (read, mut decoder)) in reads.iter().zip(decoders).enumerate() {
-            for (row, (entity, place)) in read.entity_keys.iter().zip(places.by_ref()).enumerate() {
+            for (row, place) in places.by_ref().take(read.entity_keys.len()).enumerate() {
                 let at = RowPlace { view, row };
-                let decoded = place.and_then(|place| match &records[place] {
-                    Ok(Some(record)) => decoder.decode_into(to, at, &record.bytes, now),
-                    Ok(None) => Ok(false),
-                    Err(error) => Err(error.clone()),
+                let decoded = place.and_then(|place| {
+                    let decoded = match &records[place] {
+                        Ok(Some(record)) => decoder.decode_into(to, at, &record.bytes, now),
+                        Ok(None) => Ok(false),
+                        Err(error) => Err(error.clone()),
+                    };
+                    decoded.map_err(|error| error.with_record(keys[place].clone()))
                 });
                 match decoded {
                     Ok(true) => {}
                     Ok(false) => to.absent(at),
-                    Err(error) => {
-                        let key = RecordKey::new(views[numbers[view]].clone(), entity.clone());
-                        to.failed(at, self.error("read", error).with_record(key));
-                    }
+                    Err(error) => to.failed(at, self.error("read", error)),
                 }
             }
             self.shared.layouts.learn(read.feature_view, &decoder);

@@ -135,28 +135,17 @@ impl Batch<'_> {
         record: &[u8],
         objection: impl FnOnce(Option<&[u8]>) -> Option<T>,
     ) -> Result<Option<T>, redb::Error> {
-        let replaced = match self.records.get_mut(key)? {
-            Some(mut stored) => {
-                if let Some(objection) = objection(Some(stored.value())) {
-                    return Ok(Some(objection));
-                }
-                self.stale.change(key);
-                let fits = record.len() <= stored.value().len();
-                if fits {
-                    stored.insert(record)?;
-                }
-                fits
+        let mut stored = self.records.get_mut(key)?;
+        if let Some(objection) = objection(stored.as_ref().map(redb::AccessGuardMut::value)) {
+            return Ok(Some(objection));
+        }
+        self.stale.change(key);
+        match &mut stored {
+            Some(stored) if record.len() <= stored.value().len() => stored.insert(record)?,
+            _ => {
+                drop(stored);
+                self.records.insert(key, record)?;
             }
-            None => {
-                if let Some(objection) = objection(None) {
-                    return Ok(Some(objection));
-                }
-                self.stale.change(key);
-                false
-            }
-        };
-        if !replaced {
-            self.records.insert(key, record)?;
         }
         let changes = &mut self.changes;
         let expires_at = RecordHeader::parse(record).ok().and_then(|header| header.expires_at);

@@ -6,13 +6,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
 use store_aerospike::{AerospikeConfig, AerospikeOnlineStore};
-use store_testkit::BackendFactory;
 use store_testkit::servers::AerospikeCluster;
+use store_testkit::{BackendFactory, Data};
 use tokio::sync::OnceCell;
 
 #[derive(Default)]
 struct OnCluster {
     cluster: OnceCell<Result<AerospikeCluster, String>>,
+}
+
+impl OnCluster {
+    async fn url(&self) -> Result<String, String> {
+        Ok(self.cluster.get_or_init(|| AerospikeCluster::start(3)).await.as_ref()?.url())
+    }
 }
 
 #[async_trait]
@@ -28,9 +34,16 @@ impl BackendFactory for OnCluster {
         }
     }
 
-    async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
-        let cluster = self.cluster.get_or_init(|| AerospikeCluster::start(3)).await.as_ref()?;
-        let config = StoreUrl::parse(&cluster.url()).and_then(|url| AerospikeConfig::from_url(&url));
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        self.open_over(&self.url().await?, clock).await
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Shared(self.url().await?))
+    }
+
+    async fn open_over(&self, data: &str, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        let config = StoreUrl::parse(data).and_then(|url| AerospikeConfig::from_url(&url));
         let config = config.map_err(|error| error.to_string())?;
         let store = AerospikeOnlineStore::connect(config).await.map_err(|error| error.to_string())?;
         Ok(Arc::new(store))

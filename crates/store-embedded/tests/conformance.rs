@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend};
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
-use store_testkit::BackendFactory;
+use store_testkit::{BackendFactory, Data};
 
 struct InMemory;
 
@@ -18,6 +18,10 @@ impl BackendFactory for InMemory {
 
     fn server(&self) -> String {
         "none needed, in memory".to_owned()
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Private("records in memory end with their instance".to_owned()))
     }
 
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {

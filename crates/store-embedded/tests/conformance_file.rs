@@ -9,12 +9,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend};
 use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
-use store_testkit::BackendFactory;
+use store_testkit::{BackendFactory, Data};
 use tempfile::TempDir;
 
 struct OnFile {
     directory: TempDir,
     opened: AtomicU64,
+}
+
+impl OnFile {
+    fn new_file(&self) -> String {
+        let name = format!("{}.redb", self.opened.fetch_add(1, Ordering::Relaxed));
+        self.directory.path().join(name).display().to_string()
+    }
 }
 
 #[async_trait]
@@ -28,9 +35,19 @@ impl BackendFactory for OnFile {
     }
 
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
-        let name = format!("{}.redb", self.opened.fetch_add(1, Ordering::Relaxed));
-        let config = EmbeddedConfig::file(self.directory.path().join(name));
-        let store = EmbeddedOnlineStore::connect(config, clock);
+        self.open_over(&self.new_file(), clock).await
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Exclusive(self.new_file()))
+    }
+
+    async fn open_over(
+        &self,
+        data: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        let store = EmbeddedOnlineStore::connect(EmbeddedConfig::file(data), clock);
         Ok(Arc::new(store.map_err(|error| error.to_string())?))
     }
 }

@@ -15,7 +15,7 @@ use feature_core::{Precondition, Scope};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 
-use crate::factory::BackendFactory;
+use crate::factory::{BackendFactory, Data};
 
 /// 2026-01-01T00:00:00Z: where the clock of every case begins.
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -140,6 +140,31 @@ impl Context {
         let backend = self.factory.open(Arc::new(self.clock.clone())).await.map_err(failure)?;
         other.store = handle(backend, &self.clock, Vec::new())?;
         Ok(other)
+    }
+
+    /// Where the data of the backend lie, for instances that are open one after the other or, unless `in_turns`,
+    /// at once. Ends the case where that cannot be.
+    pub(crate) async fn data(&self, in_turns: bool) -> std::result::Result<String, Failure> {
+        match self.factory.data().await.map_err(failure)? {
+            Data::Shared(place) => Ok(place),
+            Data::Exclusive(_) if !in_turns => Err(skipped("one instance has the data to itself")),
+            Data::Exclusive(_) if !self.backend().capabilities().durable => {
+                Err(skipped("the store does not promise to be durable"))
+            }
+            Data::Exclusive(place) => Ok(place),
+            Data::Private(why) => Err(skipped(&why)),
+        }
+    }
+
+    /// The same case with a new instance over these data.
+    pub(crate) async fn over_data(&self, place: &str) -> std::result::Result<Self, Failure> {
+        let backend = self.factory.open_over(place, Arc::new(self.clock.clone())).await.map_err(failure)?;
+        Ok(self.over(backend)?)
+    }
+
+    /// The backend's name, by which a process that is started again finds its factory.
+    pub(crate) fn backend_name(&self) -> &'static str {
+        self.factory.name()
     }
 
     /// The same case with a handle over another backend, usually a wrapper around its own.

@@ -1,7 +1,8 @@
 //! Runs the cases: as a test target, or as a library call.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use feature_core::{ManualClock, OnlineStoreBackend};
@@ -12,18 +13,31 @@ use tokio::runtime::Runtime;
 
 use crate::case::{Case, Context, Outcome, START, failure};
 use crate::factory::BackendFactory;
+use crate::writing::Writing;
 use crate::{servers, suite};
 
 /// How long a case may take. The slowest take a second or two; a case that hangs must not hang the run.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The name of a case and what became of it; an `Err` says why it failed and where.
-pub type CaseResult = (String, Result<(), String>);
+/// What became of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The store keeps the promise.
+    Passed,
+    /// There was nothing to check on this store, and why.
+    NotTried(String),
+    /// Why the case failed, and where.
+    Failed(String),
+}
+
+/// The name of a case and what became of it.
+pub type CaseResult = (String, Verdict);
 
 /// Runs the whole suite as a test target with `harness = false`, with the arguments of ordinary tests.
 ///
-/// Nothing is opened while listing. Ends with a line `suite: NAME | SERVER` on the standard output, and
-/// stops the [`servers`] that were started.
+/// Nothing is opened while listing. Ends with a line `suite: NAME | SERVER` on the standard output, what was not
+/// tried on this store and why, and stops the [`servers`] that were started. Cases that kill a writing process
+/// start this program again, without arguments.
 pub fn conformance(factory: impl BackendFactory) -> ExitCode {
     conformance_of(vec![Box::new(factory)])
 }
@@ -32,7 +46,6 @@ pub fn conformance(factory: impl BackendFactory) -> ExitCode {
 /// the name of the backend, and each backend whose cases have run has its line at the end; otherwise as
 /// [`conformance`].
 pub fn conformance_of(factories: Vec<Box<dyn BackendFactory>>) -> ExitCode {
-    let arguments = Arguments::from_args();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => Arc::new(runtime),
         Err(error) => {
@@ -40,13 +53,18 @@ pub fn conformance_of(factories: Vec<Box<dyn BackendFactory>>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(writing) = Writing::asked_for() {
+        return runtime.block_on(writing.of_one(&factories));
+    }
+    let arguments = Arguments::from_args();
+    Writing::allow();
     let probes: Vec<_> = factories.into_iter().map(|factory| Arc::new(Probe::new(factory))).collect();
     let trials = named(&probes).into_iter().map(|(name, case, probe)| {
         let runtime = runtime.clone();
         Trial::ignorable_test(name, move || probe.run(&runtime, &case))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    probes.iter().filter_map(|probe| probe.summary()).for_each(|line| say(&line));
+    probes.iter().flat_map(|probe| probe.summary()).for_each(|line| say(&line));
     runtime.block_on(servers::stop_all());
     conclusion.exit_code()
 }
@@ -68,11 +86,12 @@ pub async fn run_cases(factory: Arc<dyn BackendFactory>, filter: &str) -> Vec<Ca
         .map(|case| {
             let factory = factory.clone();
             async move {
-                let result = run(factory, &case).await.or_else(|failure| match failure.skipped {
-                    true => Ok(()),
-                    false => Err(failure.to_string()),
-                });
-                (case.name, result)
+                let verdict = match run(factory, &case).await {
+                    Ok(()) => Verdict::Passed,
+                    Err(failure) if failure.skipped => Verdict::NotTried(failure.to_string()),
+                    Err(failure) => Verdict::Failed(failure.to_string()),
+                };
+                (case.name, verdict)
             }
         })
         .buffered(8)
@@ -85,19 +104,23 @@ struct Probe {
     factory: Arc<dyn BackendFactory>,
     /// Why not, if not.
     reason: OnceLock<Option<String>>,
+    /// How many cases were not tried, by why.
+    not_tried: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Probe {
     fn new(factory: Box<dyn BackendFactory>) -> Self {
-        Self { factory: Arc::from(factory), reason: OnceLock::new() }
+        Self { factory: Arc::from(factory), reason: OnceLock::new(), not_tried: Mutex::default() }
     }
 
-    /// The line at the end, if a case has run.
-    fn summary(&self) -> Option<String> {
-        let reason = self.reason.get()?;
-        let server =
-            reason.as_ref().map_or_else(|| self.factory.server(), |why| format!("not available: {why}"));
-        Some(format!("suite: {} | {}", self.factory.name(), one_line(&server)))
+    /// The lines at the end, if a case has run.
+    fn summary(&self) -> Vec<String> {
+        let Some(reason) = self.reason.get() else { return Vec::new() };
+        let (name, server) = (self.factory.name(), reason.as_ref());
+        let server = server.map_or_else(|| self.factory.server(), |why| format!("not available: {why}"));
+        let not_tried = self.not_tried.lock().unwrap_or_else(PoisonError::into_inner);
+        let not_tried = not_tried.iter().map(|(why, cases)| format!("{cases} not tried on {name}: {why}"));
+        not_tried.chain([format!("suite: {name} | {}", one_line(&server))]).collect()
     }
 
     fn run(&self, runtime: &Runtime, case: &Case) -> Result<Completion, Failed> {
@@ -105,7 +128,11 @@ impl Probe {
         match reason {
             None => match runtime.block_on(run(self.factory.clone(), case)) {
                 Ok(()) => Ok(Completion::Completed),
-                Err(failure) if failure.skipped => Ok(Completion::ignored_with(failure)),
+                Err(failure) if failure.skipped => {
+                    let mut not_tried = self.not_tried.lock().unwrap_or_else(PoisonError::into_inner);
+                    *not_tried.entry(failure.to_string()).or_default() += 1;
+                    Ok(Completion::ignored_with(failure))
+                }
                 Err(failure) => Err(failure.into()),
             },
             Some(reason) if self.factory.requires().into_iter().any(is_required) => Err(reason.into()),
@@ -188,13 +215,12 @@ mod tests {
     fn where_the_backend_cannot_be_had_a_case_is_ignored_with_the_reason() {
         let runtime = Runtime::new().unwrap();
         let probe = Probe::new(Box::new(Unreachable("unreachable")));
-        assert_eq!(probe.summary(), None);
+        assert!(probe.summary().is_empty());
         let Ok(Completion::Ignored { reason }) = probe.run(&runtime, &suite::cases()[0]) else {
             panic!("the case is not ignored");
         };
         assert_eq!(reason.as_deref(), Some("no server: nobody answers"));
-        let summary = probe.summary();
-        assert_eq!(summary.as_deref(), Some("suite: unreachable | not available: no server: nobody answers"));
+        assert_eq!(probe.summary(), ["suite: unreachable | not available: no server: nobody answers"]);
     }
 
     #[test]

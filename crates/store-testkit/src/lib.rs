@@ -17,12 +17,13 @@ pub mod servers;
 pub mod storm;
 mod suite;
 mod unhurried;
+mod writing;
 
 pub use async_trait::async_trait;
 pub use broken::{BrokenStore, Flaw};
-pub use factory::BackendFactory;
+pub use factory::{BackendFactory, Data};
 pub use faults::{Call, Fault, FaultyBackend, Operation};
-pub use harness::{CaseResult, conformance, conformance_of, run_cases};
+pub use harness::{CaseResult, Verdict, conformance, conformance_of, run_cases};
 pub use map_store::MapStore;
 pub use model::{Model, ModelFeature, ModelRow};
 pub use proxy::Proxy;

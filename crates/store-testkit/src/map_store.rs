@@ -1,6 +1,7 @@
 //! A complete backend on a sorted map: the smallest store that keeps every promise.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -13,9 +14,10 @@ use futures::stream::{self, BoxStream, StreamExt};
 /// A store in the memory of this process, for tests and as an example of a backend.
 #[derive(Debug)]
 pub struct MapStore {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
     capabilities: Capabilities,
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +26,6 @@ struct State {
     records: BTreeMap<String, Stored>,
     /// Given to the next put.
     next_version: u64,
-    closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +43,14 @@ impl MapStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let mut capabilities = Capabilities::new("map");
         capabilities.durable = false;
-        Self { state: Mutex::default(), clock, capabilities }
+        Self { state: Arc::default(), clock, capabilities, closed: AtomicBool::new(false) }
+    }
+
+    /// Another store over the same records, as another client of a server is. Each is closed by itself.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let (state, clock) = (Arc::clone(&self.state), Arc::clone(&self.clock));
+        Self { state, clock, capabilities: self.capabilities.clone(), closed: AtomicBool::new(false) }
     }
 
     /// The same store with other limits.
@@ -54,8 +62,10 @@ impl MapStore {
 
     /// The records, unless the store is closed.
     fn open(&self) -> Result<MutexGuard<'_, State>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.closed { Err(Error::new(ErrorKind::Unavailable, "the store is closed")) } else { Ok(state) }
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::new(ErrorKind::Unavailable, "the store is closed")),
+            false => Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
     }
 
     /// One outcome for each row, or the same error for all of them.
@@ -158,7 +168,7 @@ impl OnlineStoreBackend for MapStore {
     }
 
     async fn close(&self) -> Result<()> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.closed.store(true, Ordering::Release);
         Ok(())
     }
 }

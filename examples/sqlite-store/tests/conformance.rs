@@ -6,9 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use feature_store::{Clock, Connector, OnlineStoreBackend};
 use sqlite_store::SqliteScheme;
-use store_testkit::{BackendFactory, async_trait, conformance};
+use store_testkit::{BackendFactory, Data, async_trait, conformance};
 
 struct Factory(tempfile::TempDir, AtomicU64);
+
+impl Factory {
+    fn new_file(&self) -> String {
+        let file = self.0.path().join(format!("{}.db", self.1.fetch_add(1, Ordering::Relaxed)));
+        format!("sqlite:{}", file.display())
+    }
+}
 
 #[async_trait]
 impl BackendFactory for Factory {
@@ -17,9 +24,16 @@ impl BackendFactory for Factory {
     }
 
     async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
-        let file = self.0.path().join(format!("{}.db", self.1.fetch_add(1, Ordering::Relaxed)));
+        self.open_over(&self.new_file(), clock).await
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Shared(self.new_file()))
+    }
+
+    async fn open_over(&self, data: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
         let connector = Connector::new().scheme(SqliteScheme).clock(clock);
-        connector.connect(&format!("sqlite:{}", file.display())).await.map_err(|error| error.to_string())
+        connector.connect(data).await.map_err(|error| error.to_string())
     }
 }
 

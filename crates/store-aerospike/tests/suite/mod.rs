@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend, StoreUrl};
 use store_aerospike::{AerospikeConfig, AerospikeOnlineStore};
-use store_testkit::BackendFactory;
 use store_testkit::servers::Server;
+use store_testkit::{BackendFactory, Data};
 
 struct OnServer {
     how: OnceLock<String>,
@@ -24,10 +24,18 @@ impl BackendFactory for OnServer {
         self.how.get().cloned().unwrap_or_default()
     }
 
-    async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
         let server = Server::aerospike().await?;
         self.how.get_or_init(|| server.how().to_owned());
-        let config = StoreUrl::parse(server.url()).and_then(|url| AerospikeConfig::from_url(&url));
+        self.open_over(server.url(), clock).await
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Shared(Server::aerospike().await?.url().to_owned()))
+    }
+
+    async fn open_over(&self, data: &str, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        let config = StoreUrl::parse(data).and_then(|url| AerospikeConfig::from_url(&url));
         let mut config = config.map_err(|error| error.to_string())?;
         (self.configure)(&mut config);
         let store = AerospikeOnlineStore::connect(config).await.map_err(|error| error.to_string())?;

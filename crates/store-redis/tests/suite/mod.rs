@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use feature_core::{Clock, OnlineStoreBackend};
 use store_redis::RedisOnlineStore;
-use store_testkit::BackendFactory;
+use store_testkit::{BackendFactory, Data};
 use tokio::sync::OnceCell;
 
 /// The URL of a server, how it was got, and what keeps it running.
@@ -17,6 +17,17 @@ struct Own<S> {
     name: &'static str,
     start: S,
     started: OnceCell<Result<Started, String>>,
+}
+
+impl<S, F> Own<S>
+where
+    S: Fn() -> F,
+    F: Future<Output = Result<Started, String>>,
+{
+    async fn url(&self) -> Result<&str, String> {
+        let started = self.started.get_or_init(&self.start).await.as_ref().map_err(String::clone)?;
+        Ok(&started.0)
+    }
 }
 
 #[async_trait]
@@ -33,9 +44,16 @@ where
         self.started.get().and_then(|started| started.as_ref().ok()).map_or_else(String::new, |s| s.1.clone())
     }
 
-    async fn open(&self, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
-        let (url, ..) = self.started.get_or_init(&self.start).await.as_ref().map_err(String::clone)?;
-        Ok(Arc::new(RedisOnlineStore::open(url).await.map_err(|e| e.to_string())?))
+    async fn open(&self, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        self.open_over(self.url().await?, clock).await
+    }
+
+    async fn data(&self) -> Result<Data, String> {
+        Ok(Data::Shared(self.url().await?.to_owned()))
+    }
+
+    async fn open_over(&self, data: &str, _: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+        Ok(Arc::new(RedisOnlineStore::open(data).await.map_err(|e| e.to_string())?))
     }
 }
 

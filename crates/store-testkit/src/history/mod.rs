@@ -9,17 +9,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use feature_core::{
-    CallContext, EntityKey, Features, OnlineStoreBackend, Precondition, PutOutcome, Record, RecordHeader,
-    RecordKey, RecordPut, Result, VersionedRecord, ViewKey,
+    EntityKey, Features, OnlineStoreBackend, Precondition, PutOutcome, Record, RecordHeader, RecordKey,
+    RecordPut, Result, VersionedRecord, ViewKey,
 };
 use tokio::task::JoinSet;
 
 use self::check::{Condition, Event, History, Operation, State, Written};
-use crate::case::at;
+use crate::case::{at, call};
 
 /// How many histories, and of what size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,8 +225,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-fn call() -> CallContext {
-    CallContext::with_timeout(Duration::from_secs(60))
 }

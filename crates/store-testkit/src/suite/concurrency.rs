@@ -18,7 +18,7 @@ pub(super) fn add(s: &mut Subject<'_>) {
 }
 
 /// Runs the work in a task of its own, so that it is truly beside the others.
-async fn beside<T: Send + 'static>(
+pub(super) async fn beside<T: Send + 'static>(
     work: impl Future<Output = std::result::Result<T, Failure>> + Send + 'static,
 ) -> std::result::Result<T, Failure> {
     tokio::spawn(work).await.map_err(|e| failure(e.to_string()))?

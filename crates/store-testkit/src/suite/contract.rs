@@ -147,6 +147,16 @@ fn versions(s: &mut Subject<'_>) {
         holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "a deleted record came back")?;
         same(c.stored(&e).await?, None)
     });
+    s.case("unchanged::on_a_record_deleted_and_written_anew_is_refused", |c| async move {
+        let e = entity("e")?;
+        put(&c, &e, "f", 5, NotNewer).await?;
+        let stored = c.stored(&e).await?;
+        only(c.backend().delete(&[c.key(&e)?], call()).await)?;
+        put(&c, &e, "f", 6, NotNewer).await?;
+        let before = c.stored(&e).await?;
+        holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "an update was lost")?;
+        same(c.stored(&e).await?, before)
+    });
     s.case("unchanged::on_another_s_record_is_refused", |c| async move {
         let (e, other) = (entity("e")?, entity("other")?);
         put(&c, &e, "f", 5, NotNewer).await?;
@@ -227,6 +237,20 @@ fn rows(s: &mut Subject<'_>) {
         c.backend().put(puts.into_iter().collect::<Result<_>>()?, call()).await;
         let there = [c.stored(&entity("a")?).await?.is_some(), c.stored(&entity("c")?).await?.is_some()];
         same(there, [true, true])
+    });
+    s.case("put::the_last_of_many_rows_is_conditional_too", |c| async move {
+        let rows = c.store.capabilities().max_batch_rows.unwrap_or(usize::MAX).min(4_000);
+        let puts = |second| {
+            let put = |number| c.put_of(&entity(number)?, "f", second, at(second), NotNewerSameShape);
+            (0..rows).map(put).collect::<Result<Vec<_>>>()
+        };
+        let stored = |outcomes: Vec<Result<PutOutcome>>| -> Result<usize> {
+            let outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
+            Ok(outcomes.iter().filter(|outcome| **outcome == PutOutcome::Stored).count())
+        };
+        same(stored(c.backend().put(puts(5)?, call()).await)?, rows)?;
+        same(stored(c.backend().put(puts(4)?, call()).await)?, 0)?;
+        same(stored(c.backend().put(puts(6)?, call()).await)?, rows)
     });
     s.case("put::rows_of_one_call_may_have_different_preconditions", |c| async move {
         let e = entity("changed")?;
@@ -315,6 +339,9 @@ fn life(s: &mut Subject<'_>) {
             None => Ok(()),
         }
     });
+    s.case("close::leaves_no_task_behind", |c| async move {
+        tokio::task::spawn_blocking(move || tasks_left(&c)).await.map_err(|e| failure(e.to_string()))?
+    });
     s.case("close::every_row_of_a_call_says_so", |c| async move {
         let other = c.open_another().await?;
         other.backend().close().await?;
@@ -323,6 +350,25 @@ fn life(s: &mut Subject<'_>) {
         same(rows.len(), 2)?;
         rows.into_iter().try_for_each(|row| refused(row, ErrorKind::Unavailable).map(drop))
     });
+}
+
+/// Opens, uses and closes an instance on a runtime of its own, which has nothing to do afterwards.
+fn tasks_left(c: &Context) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let other = c.open_another().await?;
+        put(&other, &entity("e")?, "f", 5, NotNewer).await?;
+        other.backend().close().await?;
+        drop(other);
+        for _ in 0..100 {
+            if tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        Err(failure(format!("{tasks} tasks of a closed store still run")))
+    })
 }
 
 /// A case in which a method of a closed backend is called.

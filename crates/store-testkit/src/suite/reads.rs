@@ -76,6 +76,15 @@ fn rows(s: &mut Subject<'_>) {
         c.store.read_features(&c.tenant, VIEW, &e, Some(&["f", "x"])).await?;
         same(c.stored(&e).await?, before)
     });
+    s.case("a_first_write_is_seen_after_a_read_that_found_nothing", |c| async move {
+        for n in 0..5 {
+            let e = entity(n)?;
+            same(c.features(&e).await?, None)?;
+            c.write(&e, [("f", n)], at(0)).await?;
+            same(c.features(&e).await?, ints([("f", n)]))?;
+        }
+        Ok(())
+    });
     s.case("a_write_is_seen_by_the_very_next_read", |c| async move {
         let e = entity("e")?;
         for value in 0..50 {

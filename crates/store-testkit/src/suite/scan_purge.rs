@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use feature_core::{
-    EntityKey, ErrorKind, FeatureWrite, Features, PurgeProgress, RecordKey, Result, Scope, VersionedRecord,
-    ViewKey,
+    EntityKey, ErrorKind, FeatureWrite, Features, PurgeProgress, RecordKey, Result, Scope, Ttl,
+    VersionedRecord, ViewKey,
 };
 
 use crate::case::{Context, Failure, Outcome, Subject, VIEW, at, call, entity, finite, holds, refused, same};
@@ -147,6 +147,33 @@ fn scans(s: &mut Subject<'_>) {
         c.store.delete(&c.tenant, VIEW, &[entity("a")?]).await?.remove(0)?;
         same(c.scan(&c.scope()?).await?.len(), 1)
     });
+    s.case("scan_is_not_held_up_by_what_has_expired", |c| async move {
+        for n in 0..60 {
+            let ttl = if n % 3 == 0 { Ttl::Never } else { Ttl::from_secs(60) };
+            c.send(FeatureWrite::new(entity(n)?, [("f", n)]).at(at(0)).with_ttl(ttl)).await?;
+        }
+        c.clock.set(at(60));
+        same(c.scan(&c.scope()?).await?.len(), 20)?;
+        c.store.purge(&c.scope()?).await?;
+        same(c.scan(&c.scope()?).await?, Vec::new())
+    });
+    s.case("scan_is_not_disturbed_by_deletes_beside_it", |c| async move {
+        let written = write_some(&c, VIEW, 2_500).await?;
+        let mut rows = c.store.scan(&c.scope()?);
+        let (mut seen, mut deleted) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(row) = futures::StreamExt::next(&mut rows).await {
+            let key = row?.0;
+            holds(seen.len() < 10_000, "the scan does not end")?;
+            seen.insert(key.to_string());
+            // What has been given goes, so that what is counted off from the beginning moves.
+            if seen.len() % 2 == 0 {
+                c.store.delete(&c.tenant, VIEW, std::slice::from_ref(key.entity())).await?.remove(0)?;
+                deleted.insert(key.to_string());
+            }
+        }
+        holds(written.is_subset(&seen), "a record that was there all the time is missing")?;
+        same(c.scan(&c.scope()?).await?.len(), written.len() - deleted.len())
+    });
     s.case("scan_is_not_disturbed_by_writes_beside_it", |c| async move {
         let written = write_some(&c, VIEW, 500).await?;
         let mut rows = c.store.scan(&c.scope()?);
@@ -184,6 +211,25 @@ fn purges(s: &mut Subject<'_>) {
         same(c.store.purge(&c.scope()?).await?.removed, 3_000)?;
         same(c.scan(&c.scope()?).await?, Vec::new())?;
         same(c.read(&entity(0)?).await?, None)
+    });
+    s.case("purge_is_seen_by_a_read_that_has_seen_the_record", |c| async move {
+        let e = entity("e")?;
+        c.write(&e, [("f", 1)], at(0)).await?;
+        same(c.read(&e).await?.is_some(), true)?;
+        c.store.purge(&c.scope()?).await?;
+        same(c.read(&e).await?, None)?;
+        c.write(&e, [("f", 2)], at(0)).await?;
+        same(c.read(&e).await?.is_some(), true)?;
+        c.store.purge(&Scope::tenant(&c.tenant)?).await?;
+        same(c.read(&e).await?, None)
+    });
+    s.case("purge_takes_nothing_that_comes_later", |c| async move {
+        write_some(&c, VIEW, 50).await?;
+        c.store.purge(&c.scope()?).await?;
+        write_some(&c, VIEW, 50).await?;
+        c.advance(std::time::Duration::from_secs(86_400));
+        same(c.scan(&c.scope()?).await?.len(), 50)?;
+        same(c.read(&entity(7)?).await?.is_some(), true)
     });
     s.case("purge_counts_what_it_has_removed_as_it_goes", |c| async move {
         for n in 0..3 {

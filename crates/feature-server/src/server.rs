@@ -121,10 +121,11 @@ impl Server {
     /// What the store reports when it is closed.
     pub async fn run(self) -> Result<()> {
         let Self { state, listener, admin, metrics } = self;
-        let console = Arc::new(Console::new(Arc::clone(&state))?);
-        let upkeep = metrics.clone().map(|metrics| tokio::spawn(look_after(metrics, Arc::clone(&console))));
-        let admin =
-            admin.map(|listener| tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console)));
+        let console = admin.is_some().then(|| Console::new(Arc::clone(&state))).transpose()?.map(Arc::new);
+        let upkeep = metrics.clone().map(|metrics| tokio::spawn(look_after(metrics, console.clone())));
+        let admin = admin.zip(console).map(|(listener, console)| {
+            tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console))
+        });
         let renewal =
             state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
         let keys = Some(tokio::spawn(keep_keys_fresh(Arc::clone(&state))));
@@ -185,13 +186,15 @@ impl ServerHandle {
     }
 }
 
-/// Keeps samples of metrics from piling up, and shows the console how they change.
-async fn look_after(metrics: PrometheusHandle, console: Arc<Console>) {
+/// Keeps samples of metrics from piling up, and shows the console how they change, where there is one.
+async fn look_after(metrics: PrometheusHandle, console: Option<Arc<Console>>) {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         metrics.run_upkeep();
-        console.sample(&metrics.render());
+        if let Some(console) = &console {
+            console.sample(&metrics.render());
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use feature_core::{Error, Timestamp};
-use store_unified::{CellStatus, FeatureRef};
+use store_unified::{CellStatus, FeatureRef, FeatureRequest};
 
-use super::{Refusal, Table, TenantCall, Wanted};
+use super::{Refusal, Table, TenantCall};
 use crate::activity::Sampled;
 
 /// Of so many rows it is noted how old they are, at most, and by so many of the features of a view: more would cost
@@ -15,16 +15,15 @@ const FEATURES: usize = 8;
 
 impl TenantCall<'_> {
     /// A read has ended, of what a model asks for.
-    pub(super) fn note_read(&self, wanted: &Wanted, took: Duration, result: &Result<Table, Refusal>) {
-        let features = match (wanted, self.call.registry()) {
-            (Wanted::Features(features), _) => &features[..],
-            (Wanted::Service(name), Some(registry)) => {
-                registry.service(name).map_or(&[][..], |service| &service.features)
-            }
-            (Wanted::Service(_), None) => &[],
-        };
+    pub(super) fn note_read(
+        &self,
+        request: &FeatureRequest,
+        took: Duration,
+        result: &Result<Table, Refusal>,
+    ) {
+        let Some(registry) = self.call.registry() else { return };
         let mut noted: Vec<&str> = Vec::new();
-        for view in features.iter().map(FeatureRef::view) {
+        for view in request.references(registry).iter().map(FeatureRef::view) {
             if !noted.contains(&view) {
                 noted.push(view);
                 self.note_read_of(view, took, result);

@@ -39,15 +39,15 @@ impl TenantCall<'_> {
         let ReadRequest { wanted, entities, max_age } = request;
         let columns = self.columns_of(&wanted)?;
         self.admit(entities.len(), columns)?;
-        let request = match &wanted {
+        let request = match wanted {
             Wanted::Service(name) => FeatureRequest::service(&*self.tenant, name, entities),
-            Wanted::Features(features) => FeatureRequest::features(&*self.tenant, features.clone(), entities),
+            Wanted::Features(features) => FeatureRequest::features(&*self.tenant, features, entities),
         };
         let request = max_age.into_iter().fold(request, FeatureRequest::max_age);
         let (store, began) = (self.store()?, Instant::now());
         let table = store.read(&request).await.map_err(Refusal::from);
         let table = table.and_then(|table| settled(Table::Declared(table)));
-        self.note_read(&wanted, began.elapsed(), &table);
+        self.note_read(&request, began.elapsed(), &table);
         table
     }
 

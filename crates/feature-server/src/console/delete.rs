@@ -1,50 +1,30 @@
 //! Removes an entity's records: the only thing that the console changes. It asks first.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use feature_core::EntityKey;
-use hyper::StatusCode;
 use maud::{Markup, html};
 
-use super::Console;
 use super::format::query;
-use super::guard::{Fields, Visit, admit, admit_form};
-use super::page::{Here, Page, error_page, respond};
+use super::guard::{Fields, Sent, Visit};
+use super::page::{Here, error_page};
 use crate::auth::Right;
 use crate::calls::{Refusal, shown};
 
 const TITLE: &str = "Delete an entity";
 
 /// `GET /console/delete`: what would be removed.
-pub(super) async fn ask(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn ask(visit: Visit) -> Response {
     answer(&visit, question(&visit))
 }
 
 /// `POST /console/delete`.
-pub(super) async fn carry_out(
-    State(console): State<Arc<Console>>,
-    request: axum::extract::Request,
-) -> Response {
-    let (visit, form) = match admit_form(&console, request).await {
-        Ok(admitted) => admitted,
-        Err(response) => return response,
-    };
+pub(super) async fn carry_out(Sent(visit, form): Sent) -> Response {
     answer(&visit, remove(&visit, &form).await)
 }
 
 fn answer(visit: &Visit, body: Result<Markup, Refusal>) -> Response {
     match body {
-        Ok(body) => {
-            let page = Page { title: TITLE, here: Here::Elsewhere, visit: Some(visit) };
-            respond(StatusCode::OK, page.whole(&body))
-        }
+        Ok(body) => visit.page(Here::Elsewhere, TITLE, &body),
         Err(refusal) => error_page(&refusal, Some(visit)),
     }
 }

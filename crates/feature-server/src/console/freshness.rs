@@ -1,19 +1,15 @@
 //! How old what was served is, by view: what reads have seen, never a scan.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
 use maud::{Markup, html};
 
-use super::Console;
 use super::chart::{self, Line, seconds};
 use super::format::{age, query};
-use super::guard::{Visit, admit};
-use super::page::{Here, Page, respond, search};
+use super::guard::Visit;
+use super::page::{Here, search, table};
 use super::paging::Paging;
 use super::samples::{Samples, Series};
 use crate::activity::{AGES, MINUTES, ViewActivity, quantile};
@@ -26,12 +22,7 @@ const PAGE: usize = 50;
 const STRETCH: usize = 12;
 
 /// `GET /console/freshness`.
-pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn show(visit: Visit) -> Response {
     let text = visit.query.get("q").to_lowercase();
     let mut views = visit.live.activity.views(|tenant| visit.may(Right::Read, tenant));
     views.retain(|view| {
@@ -45,7 +36,7 @@ pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::ext
         div data-live="15" {
             @match chosen {
                 Some(view) => (over_time(view)),
-                None => (whole(&console.samples())),
+                None => (whole(&visit.console.samples())),
             }
             p {
                 "The age is the time from the newest event time to the read, of up to ten rows of each read, in the last "
@@ -55,12 +46,9 @@ pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::ext
         }
         (search("/console/freshness", "Tenant or view", visit.query.get("q")))
         (paging.links("/console/freshness", &[("q", visit.query.get("q"))], "views that were read"))
-        @if !views.is_empty() { (table(&visit, &views[paging.range()])) }
+        @if !views.is_empty() { (by_view(&visit, &views[paging.range()])) }
     };
-    respond(
-        StatusCode::OK,
-        Page { title: "Freshness", here: Here::Freshness, visit: Some(&visit) }.whole(&body),
-    )
+    visit.page(Here::Freshness, "Freshness", &body)
 }
 
 fn median(view: &ViewActivity) -> Option<Duration> {
@@ -79,7 +67,7 @@ fn staleness(visit: &Visit, view: &ViewActivity) -> (f64, f64, Duration) {
     (f64::from(view.whole.outside) / found, used, median)
 }
 
-fn table(visit: &Visit, views: &[ViewActivity]) -> Markup {
+fn by_view(visit: &Visit, views: &[ViewActivity]) -> Markup {
     let bound = |share: f64, view: &ViewActivity| {
         quantile(&AGES, &view.whole.ages, share).map_or("none".to_owned(), |found| {
             match found == AGES[AGES.len() - 1] {
@@ -89,29 +77,22 @@ fn table(visit: &Visit, views: &[ViewActivity]) -> Markup {
         })
     };
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Freshness by view" {
-            table {
-                thead { tr { @for title in ["Tenant", "Feature view", "Median age", "95 %", "Max age", "Outside", "Absent", "Rows looked at"] {
-                    th scope="col" { (title) }
-                } } }
-                tbody {
-                    @for view in views {
-                        tr {
-                            th scope="row" { (shown(&view.tenant)) }
-                            td.wrap { a href={ "/console/freshness?" (query(&[("tenant", &view.tenant), ("view", &view.view)])) } { (shown(&view.view)) } }
-                            td { (bound(0.5, view)) }
-                            td { (bound(0.95, view)) }
-                            td { @if let Some(most) = max_age(visit, view) { (age(most)) } @else { "none" } }
-                            td {
-                                @if view.whole.outside > 0 { span.status.failed { (view.whole.outside) } } @else { "0" }
-                            }
-                            td.number { (view.whole.absent) }
-                            td.number { (view.whole.found + view.whole.absent) }
-                        }
+        (table("Freshness by view", &["Tenant", "Feature view", "Median age", "95 %", "Max age", "Outside", "Absent", "Rows looked at"], &html! {
+            @for view in views {
+                tr {
+                    th scope="row" { (shown(&view.tenant)) }
+                    td.wrap { a href={ "/console/freshness?" (query(&[("tenant", &view.tenant), ("view", &view.view)])) } { (shown(&view.view)) } }
+                    td { (bound(0.5, view)) }
+                    td { (bound(0.95, view)) }
+                    td { @if let Some(most) = max_age(visit, view) { (age(most)) } @else { "none" } }
+                    td {
+                        @if view.whole.outside > 0 { span.status.failed { (view.whole.outside) } } @else { "0" }
                     }
+                    td.number { (view.whole.absent) }
+                    td.number { (view.whole.found + view.whole.absent) }
                 }
             }
-        }
+        }))
     }
 }
 

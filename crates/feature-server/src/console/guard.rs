@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts, State};
 use axum::response::Response;
 use feature_core::{Error, ErrorKind};
 use hyper::header::{COOKIE, HOST, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
-use maud::html;
+use maud::{Markup, html};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
@@ -72,6 +72,24 @@ impl Visit {
         Ok((Call { live, principal, deadline, memory: share.memory.reserve() }, working))
     }
 
+    /// A page for this visitor.
+    pub(super) fn page(&self, here: Here, title: &str, body: &Markup) -> Response {
+        self.page_as(StatusCode::OK, here, title, body)
+    }
+
+    /// The same, where it may be about something that is not there.
+    pub(super) fn page_as(&self, status: StatusCode, here: Here, title: &str, body: &Markup) -> Response {
+        respond(status, Page { title, here, visit: Some(self) }.whole(body))
+    }
+
+    /// The tenant that is asked for, or else the only one that this visitor has.
+    pub(super) fn tenant(&self) -> &str {
+        match self.query.get("tenant") {
+            "" => self.principal.only_tenant().unwrap_or_default(),
+            tenant => tenant,
+        }
+    }
+
     /// Whether this visitor may do this with the data of a tenant.
     pub(super) fn may(&self, right: Right, tenant: &str) -> bool {
         self.principal.may(right, tenant)
@@ -81,7 +99,7 @@ impl Visit {
     ///
     /// # Errors
     /// `PermissionDenied` where it is not.
-    pub(super) fn check_form(&self, form: &Fields) -> Result<(), Refusal> {
+    fn check_form(&self, form: &Fields) -> Result<(), Refusal> {
         match form.get("csrf").as_bytes().ct_eq(self.csrf.as_bytes()).into() {
             true => Ok(()),
             false => {
@@ -95,8 +113,33 @@ fn denied(message: &str) -> Refusal {
     Error::new(ErrorKind::PermissionDenied, message).into()
 }
 
+impl FromRequestParts<Arc<Console>> for Visit {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Response> {
+        admit(console, parts).await
+    }
+}
+
+/// A form, and who sends it from a page of this console.
+pub(super) struct Sent(pub(super) Visit, pub(super) Fields);
+
+impl FromRequest<Arc<Console>> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: axum::extract::Request, console: &Arc<Console>) -> Result<Self, Response> {
+        let (parts, body) = request.into_parts();
+        let visit = admit(console, &parts).await?;
+        let form = read_form(&parts, body).await;
+        match form.and_then(|form| visit.check_form(&form).map(|()| form)) {
+            Ok(form) => Ok(Self(visit, form)),
+            Err(refusal) => Err(error_page(&refusal, Some(&visit))),
+        }
+    }
+}
+
 /// Lets somebody in, or says what to answer.
-pub(super) async fn admit(console: &Arc<Console>, parts: &Parts) -> Result<Visit, Response> {
+async fn admit(console: &Arc<Console>, parts: &Parts) -> Result<Visit, Response> {
     let (live, now) = (console.server.live(), Instant::now());
     if let Err(refusal) = check_host(&live.settings, &parts.headers) {
         return Err(error_page(&refusal, None));
@@ -132,20 +175,6 @@ pub(super) async fn admit(console: &Arc<Console>, parts: &Parts) -> Result<Visit
             console.sessions.end(name);
             Err(to_sign_in(&address))
         }
-    }
-}
-
-/// Lets somebody in who sends a form, from a page of this console.
-pub(super) async fn admit_form(
-    console: &Arc<Console>,
-    request: axum::extract::Request,
-) -> Result<(Visit, Fields), Response> {
-    let (parts, body) = request.into_parts();
-    let visit = admit(console, &parts).await?;
-    let form = read_form(&parts, body).await;
-    match form.and_then(|form| visit.check_form(&form).map(|()| form)) {
-        Ok(form) => Ok((visit, form)),
-        Err(refusal) => Err(error_page(&refusal, Some(&visit))),
     }
 }
 
@@ -264,16 +293,9 @@ pub(super) async fn sign_in(
 }
 
 /// `POST /console/sign-out`.
-pub(super) async fn sign_out(
-    State(console): State<Arc<Console>>,
-    request: axum::extract::Request,
-) -> Response {
-    let headers = request.headers().clone();
-    if let Err(response) = admit_form(&console, request).await {
-        return response;
-    }
+pub(super) async fn sign_out(headers: HeaderMap, Sent(visit, _): Sent) -> Response {
     if let Some(name) = session_name(&headers) {
-        console.sessions.end(name);
+        visit.console.sessions.end(name);
     }
     let mut response = redirect("/console/sign-in");
     set_cookie(&mut response, &headers, "", "; Max-Age=0");

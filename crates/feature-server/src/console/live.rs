@@ -3,19 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::response::Response;
 use feature_core::Scope;
-use hyper::StatusCode;
 use maud::{Markup, html};
 use store_unified::MigrationStatus;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::Console;
 use super::chart::{self, Line, per_second, seconds};
-use super::guard::{Visit, admit};
-use super::page::{Here, Page, respond};
+use super::guard::Visit;
+use super::page::{Here, table};
 use super::samples::{Samples, Series};
 use crate::activity::{MINUTES, TIMES, ViewActivity, quantile};
 use crate::auth::Right;
@@ -56,14 +53,9 @@ impl KnownMigrations {
 }
 
 /// `GET /console/live`.
-pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
-    let samples = console.samples();
-    let migrations = console.migrations.get(&visit).await;
+pub(super) async fn show(visit: Visit) -> Response {
+    let samples = visit.console.samples();
+    let migrations = visit.console.migrations.get(&visit).await;
     let body = html! {
         button.quiet type="button" data-pause="" aria-pressed="false" hidden { "Pause" }
         div data-live="5" {
@@ -85,7 +77,7 @@ pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::ext
             }
         }
     };
-    respond(StatusCode::OK, Page { title: "Live", here: Here::Live, visit: Some(&visit) }.whole(&body))
+    visit.page(Here::Live, "Live", &body)
 }
 
 fn requests(series: &Series) -> bool {
@@ -147,26 +139,21 @@ fn outcomes(samples: &Samples) -> Markup {
     let refused = samples.growth_by("reason", 0, |series| series.name == "fstore_http_turned_away_total");
     html! {
         h2 { "What became of it" }
-        div.scroll tabindex="0" role="region" aria-label="What became of requests" {
-            table {
-                thead { tr { th scope="col" { "Of" } th scope="col" { "In the last minutes" } } }
-                tbody {
-                    @for (name, counts) in [
-                        ("Requests, by kind", requests), ("Rows read", read), ("Rows written", written), ("Turned away", refused),
-                    ] {
-                        tr {
-                            th scope="row" { (name) }
-                            td.wrap {
-                                @if counts.is_empty() { "none" }
-                                @for (number, (kind, count)) in counts.iter().enumerate() {
-                                    @if number > 0 { ", " } (kind) " " (format!("{count:.0}"))
-                                }
-                            }
+        (table("What became of requests", &["Of", "In the last minutes"], &html! {
+            @for (name, counts) in [
+                ("Requests, by kind", requests), ("Rows read", read), ("Rows written", written), ("Turned away", refused),
+            ] {
+                tr {
+                    th scope="row" { (name) }
+                    td.wrap {
+                        @if counts.is_empty() { "none" }
+                        @for (number, (kind, count)) in counts.iter().enumerate() {
+                            @if number > 0 { ", " } (kind) " " (format!("{count:.0}"))
                         }
                     }
                 }
             }
-        }
+        }))
         p.hint { "A row that is absent was never written, was deleted, or has expired: counters do not tell these apart; a look-up does." }
     }
 }
@@ -175,35 +162,28 @@ fn stores(visit: &Visit, samples: &Samples) -> Markup {
     let circuits = samples.now_by("store", "fstore_circuit_state");
     let since = samples.since(NOW);
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Stores" {
-            table {
-                thead { tr { @for title in ["Store", "Backend", "Calls", "Failed", "Get, 99 %", "Circuit", "Retries", "Hedges (won)", "Refused", "From fallback"] {
-                    th scope="col" { (title) }
-                } } }
-                tbody {
-                    @for (name, backend) in visit.live.store.stores() {
-                        @let count = |metric: &'static str| samples.growth(0, |series| series.is(metric, &[("store", name)]));
-                        @let calls = samples.rate(since, |series| series.is("fstore_store_calls_total", &[("store", name)]));
-                        @let good = samples.rate(since, |series| series.is("fstore_store_calls_total", &[("store", name), ("status", "ok")]));
-                        @let slow = samples.quantile(0.99, since, |series| {
-                            series.is("fstore_store_call_seconds_bucket", &[("store", name), ("operation", "get")])
-                        });
-                        tr {
-                            th scope="row" { (name) }
-                            td { (backend.capabilities().backend) }
-                            td.number { (per_second(calls)) }
-                            td.number { (per_second(calls - good)) }
-                            td.number { (slow.map_or("none".to_owned(), seconds)) }
-                            td { (circuit(circuits.get(&**name).copied())) }
-                            td.number { (count("fstore_retries_total")) }
-                            td.number { (count("fstore_hedges_total")) " (" (count("fstore_hedge_wins_total")) ")" }
-                            td.number { (count("fstore_sheds_total")) }
-                            td.number { (count("fstore_fallback_rows_total")) }
-                        }
-                    }
+        (table("Stores", &["Store", "Backend", "Calls", "Failed", "Get, 99 %", "Circuit", "Retries", "Hedges (won)", "Refused", "From fallback"], &html! {
+            @for (name, backend) in visit.live.store.stores() {
+                @let count = |metric: &'static str| samples.growth(0, |series| series.is(metric, &[("store", name)]));
+                @let calls = samples.rate(since, |series| series.is("fstore_store_calls_total", &[("store", name)]));
+                @let good = samples.rate(since, |series| series.is("fstore_store_calls_total", &[("store", name), ("status", "ok")]));
+                @let slow = samples.quantile(0.99, since, |series| {
+                    series.is("fstore_store_call_seconds_bucket", &[("store", name), ("operation", "get")])
+                });
+                tr {
+                    th scope="row" { (name) }
+                    td { (backend.capabilities().backend) }
+                    td.number { (per_second(calls)) }
+                    td.number { (per_second(calls - good)) }
+                    td.number { (slow.map_or("none".to_owned(), seconds)) }
+                    td { (circuit(circuits.get(&**name).copied())) }
+                    td.number { (count("fstore_retries_total")) }
+                    td.number { (count("fstore_hedges_total")) " (" (count("fstore_hedge_wins_total")) ")" }
+                    td.number { (count("fstore_sheds_total")) }
+                    td.number { (count("fstore_fallback_rows_total")) }
                 }
             }
-        }
+        }))
     }
 }
 
@@ -222,29 +202,22 @@ fn busiest(visit: &Visit) -> Markup {
     html! {
         p { (views.len()) " views of tenants were asked for in the last " (MINUTES) " minutes." }
         @if !views.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label="Busiest views" {
-                table {
-                    thead { tr { @for title in ["Tenant", "Feature view", "Reads", "Writes", "Median", "99 %", "Failed", "Throttled"] {
-                        th scope="col" { (title) }
-                    } } }
-                    tbody {
-                        @for ViewActivity { tenant, view, whole, .. } in views.iter().take(BUSIEST) {
-                            @let time = |share| quantile(&TIMES, &whole.times, share)
-                                .map_or("none".to_owned(), |time| format!("≤ {}", seconds(time.as_secs_f64())));
-                            tr {
-                                th scope="row" { (shown(tenant)) }
-                                td.wrap { (shown(view)) }
-                                td.number { (whole.reads) }
-                                td.number { (whole.writes) }
-                                td.number { (time(0.5)) }
-                                td.number { (time(0.99)) }
-                                td.number { (whole.failed) }
-                                td.number { (whole.throttled) }
-                            }
-                        }
+            (table("Busiest views", &["Tenant", "Feature view", "Reads", "Writes", "Median", "99 %", "Failed", "Throttled"], &html! {
+                @for ViewActivity { tenant, view, whole, .. } in views.iter().take(BUSIEST) {
+                    @let time = |share| quantile(&TIMES, &whole.times, share)
+                        .map_or("none".to_owned(), |time| format!("≤ {}", seconds(time.as_secs_f64())));
+                    tr {
+                        th scope="row" { (shown(tenant)) }
+                        td.wrap { (shown(view)) }
+                        td.number { (whole.reads) }
+                        td.number { (whole.writes) }
+                        td.number { (time(0.5)) }
+                        td.number { (time(0.99)) }
+                        td.number { (whole.failed) }
+                        td.number { (whole.throttled) }
                     }
                 }
-            }
+            }))
         }
     }
 }
@@ -262,23 +235,18 @@ fn streams(samples: &Samples) -> Markup {
         @if up.is_empty() {
             p { "This process follows no streams. " code { "fstore follow" } " may, elsewhere; " code { "fstore serve --follow" } " does here." }
         } @else {
-            div.scroll tabindex="0" role="region" aria-label="Streams" {
-                table {
-                    thead { tr { @for title in ["Stream", "Followed", "Lag", "Written", "Dead letters", "Troubles"] { th scope="col" { (title) } } } }
-                    tbody {
-                        @for (stream, up) in &up {
-                            tr {
-                                th scope="row" { (shown(stream)) }
-                                td { @if *up > 0.5 { span.status.ok { "yes" } } @else { span.status.failed { "no" } } }
-                                td.number { @match lag.get(stream) { Some(lag) => { (format!("{lag:.0}")) } None => "not told" } }
-                                td.number { (number(&written, stream)) }
-                                td.number { (number(&dead, stream)) }
-                                td.number { (number(&troubles, stream)) }
-                            }
-                        }
+            (table("Streams", &["Stream", "Followed", "Lag", "Written", "Dead letters", "Troubles"], &html! {
+                @for (stream, up) in &up {
+                    tr {
+                        th scope="row" { (shown(stream)) }
+                        td { @if *up > 0.5 { span.status.ok { "yes" } } @else { span.status.failed { "no" } } }
+                        td.number { @match lag.get(stream) { Some(lag) => { (format!("{lag:.0}")) } None => "not told" } }
+                        td.number { (number(&written, stream)) }
+                        td.number { (number(&dead, stream)) }
+                        td.number { (number(&troubles, stream)) }
                     }
                 }
-            }
+            }))
         }
     }
 }
@@ -297,29 +265,24 @@ fn running(visit: &Visit, migrations: &Remembered) -> Markup {
     html! {
         @if seen.is_empty() { p { "The stores remember none, of the tenants that you may read." } }
         @else {
-            div.scroll tabindex="0" role="region" aria-label="Migrations" {
-                table {
-                    thead { tr { @for title in ["Of", "From", "To", "Phase", "Since", "Looked at", "Copied", "Differing"] { th scope="col" { (title) } } } }
-                    tbody {
-                        @for status in seen.iter().take(BUSIEST) {
-                            tr {
-                                th scope="row" {
-                                    @match &status.scope {
-                                        Scope::View(view) => { (shown(view.tenant())) ": " (shown(view.view())) }
-                                        Scope::Tenant(tenant) => { (shown(tenant)) }
-                                        Scope::Store => "",
-                                    }
-                                }
-                                td { (status.from) } td { (status.to) }
-                                td { (status.phase) @if !status.followed { span.hint { " not yet followed everywhere" } } }
-                                td { (status.since) }
-                                td.number { (status.looked_at) } td.number { (status.copied) }
-                                td.number { @match &status.verified { Some(verified) => { (verified.differing) } None => "not verified" } }
+            (table("Migrations", &["Of", "From", "To", "Phase", "Since", "Looked at", "Copied", "Differing"], &html! {
+                @for status in seen.iter().take(BUSIEST) {
+                    tr {
+                        th scope="row" {
+                            @match &status.scope {
+                                Scope::View(view) => { (shown(view.tenant())) ": " (shown(view.view())) }
+                                Scope::Tenant(tenant) => { (shown(tenant)) }
+                                Scope::Store => "",
                             }
                         }
+                        td { (status.from) } td { (status.to) }
+                        td { (status.phase) @if !status.followed { span.hint { " not yet followed everywhere" } } }
+                        td { (status.since) }
+                        td.number { (status.looked_at) } td.number { (status.copied) }
+                        td.number { @match &status.verified { Some(verified) => { (verified.differing) } None => "not verified" } }
                     }
                 }
-            }
+            }))
         }
     }
 }

@@ -1,18 +1,14 @@
 //! Looks an entity up: each feature with its value, its status, and why.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use feature_core::{EntityKey, FeatureView, Timestamp, format_duration, parse_duration};
 use hyper::StatusCode;
 use maud::{Markup, html};
 use store_unified::{CellStatus, Registry};
 
-use super::Console;
 use super::format::{age, bytes, query, value};
-use super::guard::{Visit, admit};
-use super::page::{Here, Page, error_page, problem, respond};
+use super::guard::Visit;
+use super::page::{Here, error_page, problem, table};
 use super::paging::Paging;
 use super::record::{Cell, Seen};
 use super::snippets::{self, Of};
@@ -39,12 +35,8 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn of(visit: &'a Visit) -> Self {
         let get = |name| visit.query.get(name);
-        let tenant = match get("tenant") {
-            "" => visit.principal.only_tenant().unwrap_or_default(),
-            tenant => tenant,
-        };
         Self {
-            tenant,
+            tenant: visit.tenant(),
             view: get("view"),
             service: get("service"),
             entity: get("entity"),
@@ -65,24 +57,19 @@ impl<'a> Asked<'a> {
 }
 
 /// `GET /console/lookup`: its address says all that was asked for, and can be kept.
-pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn show(visit: Visit) -> Response {
     let asked = Asked::of(&visit);
     let form = form(&visit, &asked);
-    let page = Page { title: "Look up", here: Here::Lookup, visit: Some(&visit) };
+    let page = |status, body: &Markup| visit.page_as(status, Here::Lookup, "Look up", body);
     if asked.entity.is_empty() {
-        return respond(StatusCode::OK, page.whole(&form));
+        return page(StatusCode::OK, &form);
     }
     let (status, found) = match look_up(&visit, &asked).await {
         Ok(found) => (StatusCode::OK, found),
         Err(refusal) if visit.address.len() > 16 << 10 => return error_page(&refusal, Some(&visit)),
         Err(refusal) => (status_of(&refusal), problem(&refusal)),
     };
-    respond(status, page.whole(&html! { (form) (found) }))
+    page(status, &html! { (form) (found) })
 }
 
 fn form(visit: &Visit, asked: &Asked<'_>) -> Markup {
@@ -175,7 +162,7 @@ async fn look_up(visit: &Visit, asked: &Asked<'_>) -> Result<Markup, Refusal> {
     Ok(html! {
         h2 { "Features of " code { (shown(entity.canonical())) } }
         @if let Of::View(_) = of { @for seen in &seen { (verdict(seen)) } }
-        (table(&cells, now))
+        (features(&cells, now))
         (paging.links(PATH, &asked.fields(), "features"))
         h2 { "The record in the store" }
         @for seen in &seen { (raw(visit, asked, seen, now)) }
@@ -224,19 +211,9 @@ fn verdict(seen: &Seen<'_>) -> Markup {
     html! { p class=(class) role="status" { (seen.verdict()) } }
 }
 
-fn table(cells: &[(Cell, &Seen<'_>)], now: Timestamp) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label="Features" {
-            table.features {
-                thead { tr {
-                    @for title in ["Feature", "Status", "Value", "Type", "Event time", "Age", "Max age", "Why"] {
-                        th scope="col" { (title) }
-                    }
-                } }
-                tbody { @for (cell, seen) in cells { (row(cell, seen, now)) } }
-            }
-        }
-    }
+fn features(cells: &[(Cell, &Seen<'_>)], now: Timestamp) -> Markup {
+    let titles = ["Feature", "Status", "Value", "Type", "Event time", "Age", "Max age", "Why"];
+    table("Features", &titles, &html! { @for (cell, seen) in cells { (row(cell, seen, now)) } })
 }
 
 fn row(cell: &Cell, seen: &Seen<'_>, now: Timestamp) -> Markup {

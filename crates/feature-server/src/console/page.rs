@@ -114,6 +114,18 @@ pub(super) fn search(path: &str, label: &str, text: &str) -> Markup {
     }
 }
 
+/// A table that scrolls by itself where it is wider than the page.
+pub(super) fn table(label: &str, titles: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(label) {
+            table {
+                thead { tr { @for title in titles { th scope="col" { (title) } } } }
+                tbody { (rows) }
+            }
+        }
+    }
+}
+
 /// A page as an answer.
 pub(super) fn respond(status: StatusCode, page: Markup) -> Response {
     let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-store")];

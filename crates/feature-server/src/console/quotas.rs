@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
-use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
 use maud::{Markup, html};
 use store_unified::{Pattern, TenantRule};
 
-use super::Console;
-use super::guard::admit;
-use super::page::{Here, Page, respond, search};
+use super::guard::Visit;
+use super::page::{Here, search, table};
 use super::paging::Paging;
 use crate::auth::Right;
 use crate::calls::shown;
@@ -21,12 +17,7 @@ use crate::calls::shown;
 const PAGE: usize = 50;
 
 /// `GET /console/quotas`: of the tenants that the visitor may reach.
-pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn show(visit: Visit) -> Response {
     let text = visit.query.get("q").to_lowercase();
     let matches = |rule: &&TenantRule| {
         visit.principal.reaches(&rule.tenant)
@@ -51,36 +42,29 @@ pub(super) async fn show(State(console): State<Arc<Console>>, request: axum::ext
         h2 { "Quotas" }
         (search("/console/quotas", "Tenant or class", visit.query.get("q")))
         (paging.links("/console/quotas", &[("q", visit.query.get("q"))], "rules for tenants"))
-        @if !rules.is_empty() { (table(&rules[paging.range()])) }
+        @if !rules.is_empty() { (quotas(&rules[paging.range()])) }
         p.hint { "Of several rules the first that matches a tenant counts. Each process counts for itself." }
     };
-    respond(StatusCode::OK, Page { title: "Quotas", here: Here::Quotas, visit: Some(&visit) }.whole(&body))
+    visit.page(Here::Quotas, "Quotas", &body)
 }
 
-fn table(rules: &[&TenantRule]) -> Markup {
+fn quotas(rules: &[&TenantRule]) -> Markup {
     let rate =
         |limit: Option<NonZeroU32>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Rules for tenants" {
-            table {
-                thead { tr {
-                    @for title in ["Tenants", "Class", "Reads/s", "Writes/s", "Rows/s"] { th scope="col" { (title) } }
-                } }
-                tbody {
-                    @for TenantRule { tenant, class, quota } in rules {
-                        tr {
-                            th scope="row" {
-                                (shown(&tenant.to_string()))
-                                @if let Pattern::Prefix(_) = tenant { span.hint { " each" } }
-                            }
-                            td.wrap { (shown(class)) }
-                            td.number { (rate(quota.reads_per_s)) }
-                            td.number { (rate(quota.writes_per_s)) }
-                            td.number { (rate(quota.rows_per_s)) }
-                        }
+        (table("Rules for tenants", &["Tenants", "Class", "Reads/s", "Writes/s", "Rows/s"], &html! {
+            @for TenantRule { tenant, class, quota } in rules {
+                tr {
+                    th scope="row" {
+                        (shown(&tenant.to_string()))
+                        @if let Pattern::Prefix(_) = tenant { span.hint { " each" } }
                     }
+                    td.wrap { (shown(class)) }
+                    td.number { (rate(quota.reads_per_s)) }
+                    td.number { (rate(quota.writes_per_s)) }
+                    td.number { (rate(quota.rows_per_s)) }
                 }
             }
-        }
+        }))
     }
 }

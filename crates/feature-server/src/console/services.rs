@@ -1,18 +1,13 @@
 //! The declared feature services.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
-use hyper::StatusCode;
 use maud::{Markup, html};
 use store_unified::{FeatureService, Registry};
 
-use super::Console;
 use super::format::query;
-use super::guard::{Visit, admit};
+use super::guard::Visit;
 use super::lookup::columns_of;
-use super::page::{Here, Page, error_page, respond, search};
+use super::page::{Here, error_page, search, table};
 use super::paging::Paging;
 use super::views;
 use crate::calls::{Refusal, shown};
@@ -21,12 +16,7 @@ use crate::calls::{Refusal, shown};
 const PAGE: usize = 50;
 
 /// `GET /console/services`.
-pub(super) async fn list(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn list(visit: Visit) -> Response {
     let text = visit.query.get("q").to_lowercase();
     let matches = |service: &&FeatureService| {
         service.name.to_lowercase().contains(&text) || service.description.to_lowercase().contains(&text)
@@ -39,26 +29,18 @@ pub(super) async fn list(State(console): State<Arc<Console>>, request: axum::ext
         (search("/console/services", "Name or description", visit.query.get("q")))
         (paging.links("/console/services", &[("q", visit.query.get("q"))], "feature services"))
         @if !services.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label="Feature services" {
-                table {
-                    thead { tr {
-                        @for title in ["Feature service", "Entries", "Description"] { th scope="col" { (title) } }
-                    } }
-                    tbody {
-                        @for service in &services[paging.range()] {
-                            tr {
-                                th scope="row" { (link(&service.name)) }
-                                td.number { (service.features.len()) }
-                                td.wrap { (shown(&service.description)) }
-                            }
-                        }
+            (table("Feature services", &["Feature service", "Entries", "Description"], &html! {
+                @for service in &services[paging.range()] {
+                    tr {
+                        th scope="row" { (link(&service.name)) }
+                        td.number { (service.features.len()) }
+                        td.wrap { (shown(&service.description)) }
                     }
                 }
-            }
+            }))
         }
     };
-    let page = Page { title: "Feature services", here: Here::Services, visit: Some(&visit) };
-    respond(StatusCode::OK, page.whole(&body))
+    visit.page(Here::Services, "Feature services", &body)
 }
 
 /// The way to the page of a service.
@@ -67,19 +49,11 @@ pub(super) fn link(service: &str) -> Markup {
 }
 
 /// `GET /console/service`: one service.
-pub(super) async fn one(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn one(visit: Visit) -> Response {
     match whole(&visit, visit.query.get("name")) {
         Ok(body) => {
             let title = format!("Feature service {}", shown(visit.query.get("name")));
-            respond(
-                StatusCode::OK,
-                Page { title: &title, here: Here::Services, visit: Some(&visit) }.whole(&body),
-            )
+            visit.page(Here::Services, &title, &body)
         }
         Err(refusal) => error_page(&refusal, Some(&visit)),
     }
@@ -96,22 +70,15 @@ fn whole(visit: &Visit, name: &str) -> Result<Markup, Refusal> {
         p { (shown(description.unwrap_or_default())) }
         p { a href={ "/console/lookup?" (query(&[("service", name)])) } { "Look an entity up with it" } }
         (paging.links("/console/service", &[("name", name)], "features"))
-        div.scroll tabindex="0" role="region" aria-label="Features" {
-            table {
-                thead { tr {
-                    @for title in ["In the answer", "Feature view", "Feature", "Type"] { th scope="col" { (title) } }
-                } }
-                tbody {
-                    @for column in &columns[paging.range()] {
-                        tr {
-                            th scope="row" { (shown(&column.shown)) }
-                            td.wrap { (views::link(&column.view)) }
-                            td.wrap { (shown(&column.name)) }
-                            td { @if let Some(of) = declared(&column.view).and_then(|view| view.features.get(&column.name)) { (of) } }
-                        }
-                    }
+        (table("Features", &["In the answer", "Feature view", "Feature", "Type"], &html! {
+            @for column in &columns[paging.range()] {
+                tr {
+                    th scope="row" { (shown(&column.shown)) }
+                    td.wrap { (views::link(&column.view)) }
+                    td.wrap { (shown(&column.name)) }
+                    td { @if let Some(of) = declared(&column.view).and_then(|view| view.features.get(&column.name)) { (of) } }
                 }
             }
-        }
+        }))
     })
 }

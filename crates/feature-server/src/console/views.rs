@@ -1,18 +1,13 @@
 //! The declared feature views, and where their records go.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::response::Response;
 use feature_core::{FeatureView, format_duration};
-use hyper::StatusCode;
 use maud::{Markup, html};
 use store_unified::{Decision, FeatureService, Registry};
 
-use super::Console;
 use super::format::{age, query};
-use super::guard::{Visit, admit};
-use super::page::{Here, Page, error_page, problem, respond, search};
+use super::guard::Visit;
+use super::page::{Here, error_page, problem, search, table};
 use super::paging::Paging;
 use crate::auth::Right;
 use crate::calls::{Refusal, shown};
@@ -21,12 +16,7 @@ use crate::calls::{Refusal, shown};
 const PAGE: usize = 50;
 
 /// `GET /console/views`.
-pub(super) async fn list(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn list(visit: Visit) -> Response {
     let text = visit.query.get("q").to_lowercase();
     let registry = visit.live.store.registry();
     let matches = |view: &&FeatureView| {
@@ -44,22 +34,12 @@ pub(super) async fn list(State(console): State<Arc<Console>>, request: axum::ext
             p { "The settings declare no feature views: any view takes any features. Look one up by its name." }
         } @else {
             (paging.links("/console/views", &[("q", visit.query.get("q"))], "feature views"))
-            div.scroll tabindex="0" role="region" aria-label="Feature views" {
-                table {
-                    thead { tr {
-                        @for title in ["Feature view", "Join keys", "Features", "TTL", "Max age", "Description"] {
-                            th scope="col" { (title) }
-                        }
-                    } }
-                    tbody { @for view in &views[paging.range()] { (row(view)) } }
-                }
-            }
+            (table("Feature views", &["Feature view", "Join keys", "Features", "TTL", "Max age", "Description"], &html! {
+                @for view in &views[paging.range()] { (row(view)) }
+            }))
         }
     };
-    respond(
-        StatusCode::OK,
-        Page { title: "Feature views", here: Here::Views, visit: Some(&visit) }.whole(&body),
-    )
+    visit.page(Here::Views, "Feature views", &body)
 }
 
 fn row(view: &FeatureView) -> Markup {
@@ -81,12 +61,7 @@ pub(super) fn link(view: &str) -> Markup {
 }
 
 /// `GET /console/view`: one view.
-pub(super) async fn one(State(console): State<Arc<Console>>, request: axum::extract::Request) -> Response {
-    let (parts, _) = request.into_parts();
-    let visit = match admit(&console, &parts).await {
-        Ok(visit) => visit,
-        Err(response) => return response,
-    };
+pub(super) async fn one(visit: Visit) -> Response {
     let name = visit.query.get("name");
     let undeclared = || Refusal::invalid("the settings declare no feature views");
     let found = visit.live.store.registry().ok_or_else(undeclared).and_then(|registry| {
@@ -97,10 +72,7 @@ pub(super) async fn one(State(console): State<Arc<Console>>, request: axum::extr
         Ok((registry, view)) => {
             let body = whole(&visit, registry, view);
             let title = format!("Feature view {}", shown(name));
-            respond(
-                StatusCode::OK,
-                Page { title: &title, here: Here::Views, visit: Some(&visit) }.whole(&body),
-            )
+            visit.page(Here::Views, &title, &body)
         }
         Err(refusal) => error_page(&refusal, Some(&visit)),
     }
@@ -110,10 +82,7 @@ fn whole(visit: &Visit, registry: &Registry, view: &FeatureView) -> Markup {
     let of_view = |service: &&FeatureService| service.features.iter().any(|own| own.view() == view.name);
     let services: Vec<&FeatureService> = registry.services().filter(of_view).collect();
     let paging = Paging::new(visit.query.get("page"), view.features.len(), PAGE);
-    let tenant = match visit.query.get("tenant") {
-        "" => visit.principal.only_tenant().unwrap_or_default(),
-        tenant => tenant,
-    };
+    let tenant = visit.tenant();
     let fields = [("name", &*view.name), ("tenant", tenant)];
     html! {
         @if !view.description.is_empty() { p { (shown(&view.description)) } }
@@ -154,16 +123,11 @@ fn whole(visit: &Visit, registry: &Registry, view: &FeatureView) -> Markup {
         }
         h2 { "Features" }
         (paging.links("/console/view", &fields, "features"))
-        div.scroll tabindex="0" role="region" aria-label="Features" {
-            table {
-                thead { tr { th scope="col" { "Feature" } th scope="col" { "Type" } } }
-                tbody {
-                    @for (name, value_type) in view.features.iter().skip(paging.range().start).take(PAGE) {
-                        tr { th scope="row" { (shown(name)) } td { (value_type) } }
-                    }
-                }
+        (table("Features", &["Feature", "Type"], &html! {
+            @for (name, value_type) in view.features.iter().skip(paging.range().start).take(PAGE) {
+                tr { th scope="row" { (shown(name)) } td { (value_type) } }
             }
-        }
+        }))
     }
 }
 

@@ -72,6 +72,15 @@ impl FeatureRequest {
         &self.tenant
     }
 
+    /// What is wanted, as it was declared: the entries of the service, or the list. Nothing of a service that
+    /// the registry does not have.
+    pub fn references<'a>(&'a self, registry: &'a Registry) -> &'a [FeatureRef] {
+        match &self.wanted {
+            Wanted::Service(name) => registry.service(name).map_or(&[], |service| &service.features),
+            Wanted::Features(features) => features,
+        }
+    }
+
     /// The name of the service or of the one view that is wanted, or a note that there are several.
     pub(crate) fn what(&self) -> &str {
         match &self.wanted {

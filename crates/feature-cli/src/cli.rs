@@ -5,6 +5,7 @@ mod ingest;
 mod ops;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,6 +120,8 @@ pub(crate) enum Command {
     },
     /// Serve features over HTTP, until it is told to stop.
     Serve(ServeArgs),
+    /// Show the console on this machine without serving features, until it is told to stop.
+    Console(ConsoleArgs),
     /// Make keys for clients of the server.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -398,11 +401,11 @@ pub(crate) struct ServeArgs {
 
     /// Where to listen, instead of what the settings say, such as 127.0.0.1:6566.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
 
     /// Where to show metrics and health, instead of what the settings say.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<std::net::SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
 
     /// Also follow the streams of the settings file.
     #[arg(long)]
@@ -412,6 +415,31 @@ pub(crate) struct ServeArgs {
     /// for containers, which have no other program to ask with.
     #[arg(long, conflicts_with_all = ["follow", "views", "listen"])]
     pub(crate) check: bool,
+}
+
+/// What `console` is told beside the store or settings file.
+#[derive(Debug, Args)]
+pub(crate) struct ConsoleArgs {
+    /// Feature views and services (YAML or JSON), where there is no settings file; by default those that the
+    /// store has in itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) views: Option<PathBuf>,
+
+    /// Where on this machine to show it.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6568", value_parser = loopback)]
+    pub(crate) listen: SocketAddr,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr =
+        text.parse().map_err(|_| "expected an address with a port, such as 127.0.0.1:6568")?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(
+            "a console alone is on this machine alone: listen on 127.0.0.1, and reach it through a tunnel"
+                .to_owned(),
+        ),
+    }
 }
 
 /// What is done with keys.

@@ -21,13 +21,22 @@ struct Served {
 
 impl Served {
     fn start(shell: &Shell, arguments: &str) -> Self {
-        let mut command =
-            shell.command(&format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {arguments}"));
-        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+        let server = Self::run(
+            shell,
+            &format!("serve --listen 127.0.0.1:0 --admin 127.0.0.1:0 {arguments}"),
+            "serving",
+        );
+        assert!(!server.address.is_empty());
+        server
+    }
+
+    /// The same with other arguments, and what is said first.
+    fn run(shell: &Shell, arguments: &str, says: &str) -> Self {
+        let mut process = shell.command(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let line: Value = serde_json::from_str(&log.next().unwrap().unwrap()).unwrap();
-        assert_eq!(line["message"], "serving", "{line}");
-        let address = |name: &str| line[name].as_str().unwrap().to_owned();
+        assert_eq!(line["message"], says, "{line}");
+        let address = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         let (address, admin) = (address("listen"), address("admin"));
         Self { process, log, address, admin }
     }
@@ -38,17 +47,21 @@ impl Served {
     }
 
     fn ask_at(address: &str, head: &str, body: &str) -> (u16, String) {
+        let head = format!("{head} HTTP/1.1\r\ncontent-type: application/json");
+        let (head, body) = Self::exchange(address, &head, body);
+        (head[9..12].parse().unwrap(), body)
+    }
+
+    /// The head and the body of an answer.
+    fn exchange(address: &str, head: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(address).unwrap();
         let length = body.len();
-        write!(
-            stream,
-            "{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
+        write!(stream, "{head}\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), body.to_owned())
+        (head.to_owned(), body.to_owned())
     }
 
     fn signal(&self, name: &str) {
@@ -216,6 +229,49 @@ fn it_takes_new_settings_and_refuses_wrong_ones_while_it_serves() {
     server.logged("the settings were read again");
     assert!(!server.ask(&views(), "").1.contains("since"));
     server.stop();
+}
+
+#[test]
+fn the_console_alone_lets_in_by_key_and_answers_nothing_else() {
+    let shell = Shell::new();
+    let key: Value = shell.objects("key new --format ndjson").remove(0);
+    // Other processes have these ports.
+    let settings = format!(
+        "stores: {{ main: 'embedded:s.redb' }}\nserver:\n  listen: 127.0.0.1:1\n  admin: 127.0.0.1:2\n  auth:\n    keys:\n      \
+         - {{ name: k, sha256: {}, tenants: [acme], rights: [read] }}\n{VIEWS}",
+        key["sha256"].as_str().unwrap()
+    );
+    shell.file("s.yaml", settings);
+    let console = Served::run(
+        &shell,
+        "console --listen 127.0.0.1:0 --config s.yaml",
+        "showing the console, at /console",
+    );
+    let views = "GET /console/views HTTP/1.1";
+    let (head, body) = Served::exchange(&console.admin, views, "");
+    assert!(head.starts_with("HTTP/1.1 303") && head.contains("location: /console/sign-in"), "{head}");
+    assert!(!body.contains("customers"));
+    let sign_in = |key: &str| {
+        let head = "POST /console/sign-in HTTP/1.1\r\ncontent-type: application/x-www-form-urlencoded";
+        Served::exchange(&console.admin, head, &format!("key={key}")).0
+    };
+    let refused = sign_in("wrong");
+    assert!(refused.starts_with("HTTP/1.1 401") && !refused.contains("set-cookie"), "{refused}");
+    let let_in = sign_in(key["key"].as_str().unwrap());
+    let cookie = let_in.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    let signed_in = |path: &str| {
+        let cookie = cookie.split(';').next().unwrap();
+        Served::exchange(&console.admin, &format!("GET {path} HTTP/1.1\r\ncookie: {cookie}"), "")
+    };
+    let (head, body) = signed_in("/console/views");
+    assert!(head.starts_with("HTTP/1.1 200") && body.contains("customers"), "{head}");
+    assert!(signed_in("/console/live").1.contains("is a console alone"));
+    assert_eq!(Served::ask_at(&console.admin, "GET /readyz", ""), (200, "ok\n".to_owned()));
+    assert_eq!(Served::ask_at(&console.admin, "POST /v1/tenants/acme/read", READ).0, 404);
+    console.stop();
+
+    let open = shell.run("console --listen 0.0.0.0:0 --config s.yaml");
+    assert!(open.code == 2 && open.err.contains("on this machine alone"), "{}", open.err);
 }
 
 #[test]

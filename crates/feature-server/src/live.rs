@@ -93,6 +93,12 @@ impl State {
         self.stopping.subscribe()
     }
 
+    /// Waits until it is.
+    pub(crate) async fn stopped(&self) {
+        // The sender is here, so it cannot be gone.
+        let _ = self.stopping().wait_for(|stopping| *stopping).await;
+    }
+
     pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);
     }

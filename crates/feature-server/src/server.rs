@@ -64,7 +64,8 @@ impl Serving {
 /// A server that listens, and answers once it [runs](Self::run).
 pub struct Server {
     state: Arc<State>,
-    listener: TcpListener,
+    /// `None` is a console alone.
+    listener: Option<TcpListener>,
     admin: Option<TcpListener>,
     metrics: Option<PrometheusHandle>,
 }
@@ -90,15 +91,34 @@ impl Server {
         if settings.auth.is_none() && !settings.listen.ip().is_loopback() {
             tracing::warn!(listen = %settings.listen, "insecure: anybody who reaches this address can read and write");
         }
-        Ok(Self { state: Arc::new(State::new(live, tls)), listener, admin, metrics })
+        Ok(Self { state: Arc::new(State::new(live, tls)), listener: Some(listener), admin, metrics })
+    }
+
+    /// Listens on the admin port alone: the console, health and metrics, beside servers elsewhere.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); `InvalidArgument` where the settings have no admin port.
+    pub async fn bind_console(serving: Serving, metrics: Option<PrometheusHandle>) -> Result<Self> {
+        let live = serving.live()?;
+        live.authenticator.keep_fresh().await;
+        let address = live.settings.admin.ok_or_else(|| {
+            Error::invalid_argument("the console is on the admin port, and `server.admin` is off")
+        })?;
+        let admin = Some(listen_on(address).await?);
+        Ok(Self { state: Arc::new(State::new(live, None)), listener: None, admin, metrics })
     }
 
     /// Where it listens.
     ///
     /// # Errors
-    /// `Internal` when the system does not say.
+    /// `InvalidArgument` of a console alone, which answers no requests for features; `Internal` when the
+    /// system does not say.
     pub fn address(&self) -> Result<SocketAddr> {
-        address_of(&self.listener)
+        let listener = self.listener.as_ref();
+        listener.map_or_else(
+            || Err(Error::invalid_argument("a console alone has no data port: ask a server")),
+            address_of,
+        )
     }
 
     /// Where metrics and health are.
@@ -121,7 +141,9 @@ impl Server {
     /// What the store reports when it is closed.
     pub async fn run(self) -> Result<()> {
         let Self { state, listener, admin, metrics } = self;
-        let console = admin.is_some().then(|| Console::new(Arc::clone(&state))).transpose()?.map(Arc::new);
+        let alone = listener.is_none();
+        let console = admin.is_some().then(|| Console::new(Arc::clone(&state), alone)).transpose()?;
+        let console = console.map(Arc::new);
         let upkeep = metrics.clone().map(|metrics| tokio::spawn(look_after(metrics, console.clone())));
         let admin = admin.zip(console).map(|(listener, console)| {
             tokio::spawn(admin::run(listener, Arc::clone(&state), metrics, console))
@@ -129,7 +151,12 @@ impl Server {
         let renewal =
             state.tls.as_ref().map(|_| tokio::spawn(listen::renew_certificates(Arc::clone(&state))));
         let keys = Some(tokio::spawn(keep_keys_fresh(Arc::clone(&state))));
-        listen::run(listener, Arc::clone(&state), http::router(Arc::clone(&state))).await;
+        match listener {
+            Some(listener) => {
+                listen::run(listener, Arc::clone(&state), http::router(Arc::clone(&state))).await;
+            }
+            None => state.stopped().await,
+        }
         let closed = state.live().store.close().await;
         for task in [admin, upkeep, renewal, keys].into_iter().flatten() {
             task.abort();

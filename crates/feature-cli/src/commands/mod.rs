@@ -63,6 +63,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Follow { names } => follow::run(&target, &names, &mut output).await,
         Command::Serve(args) if args.check => alive::check(&target, &args),
         Command::Serve(args) => serve::run(&target, &args).await,
+        Command::Console(args) => serve::console(&target, args).await,
         Command::Key(KeyCommand::New) => serve::new_key(&mut output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

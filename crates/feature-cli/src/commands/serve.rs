@@ -1,4 +1,4 @@
-//! `serve` and `key`: the store behind HTTP.
+//! `serve`, `console` and `key`: the store behind HTTP.
 
 mod metrics;
 mod streams;
@@ -15,7 +15,7 @@ use feature_store::unified::{FeatureService, Registry, Settings, SettingsFormat,
 use feature_store::{Catalog, Connector};
 use serde_json::json;
 
-use crate::cli::{ServeArgs, Target};
+use crate::cli::{ConsoleArgs, ServeArgs, Target};
 use crate::exit::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::settings;
@@ -25,19 +25,41 @@ use streams::{Streams, ToFollow};
 /// How often it is looked whether the settings have changed.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What a process is.
+enum Role {
+    Server,
+    /// The console alone.
+    Console,
+}
+
+/// `serve`.
 pub(super) async fn run(target: &Target, args: &ServeArgs) -> Result<Exit> {
+    run_as(&Role::Server, target, args).await
+}
+
+/// `console`: a server without its data port.
+pub(super) async fn console(target: &Target, args: ConsoleArgs) -> Result<Exit> {
+    let ConsoleArgs { views, listen } = args;
+    let args = ServeArgs { views, listen: None, admin: Some(listen), follow: false, check: false };
+    run_as(&Role::Console, target, &args).await
+}
+
+async fn run_as(role: &Role, target: &Target, args: &ServeArgs) -> Result<Exit> {
     let telemetry = Telemetry::begin()?;
     // Before the store, which looks its metrics up when it is built.
     let metrics = feature_server::install_metrics()?;
     let opener = Opener::default();
     let Wanted { serving, to_follow, .. } = wanted(target, args, &opener).await?;
-    let server = Server::bind(serving, Some(metrics)).await?;
-    tracing::info!(
-        listen = %server.address()?,
-        admin = server.admin_address()?.map(|address| address.to_string()),
-        version = env!("CARGO_PKG_VERSION"),
-        "serving"
-    );
+    let server = match role {
+        Role::Server => Server::bind(serving, Some(metrics)).await?,
+        Role::Console => Server::bind_console(serving, Some(metrics)).await?,
+    };
+    let admin = server.admin_address()?.map(|address| address.to_string());
+    let version = env!("CARGO_PKG_VERSION");
+    match role {
+        Role::Server => tracing::info!(listen = %server.address()?, admin, version, "serving"),
+        Role::Console => tracing::info!(admin, version, "showing the console, at /console"),
+    }
     let handle = server.handle();
     let mut streams = to_follow.map(Streams::follow).transpose()?;
     let told = tokio::spawn(server.run());

@@ -33,6 +33,7 @@ pub(super) async fn show(visit: Visit) -> Response {
     let (tenant, name) = (visit.query.get("tenant"), visit.query.get("view"));
     let chosen = views.iter().find(|view| view.tenant == tenant && view.view == name);
     let body = html! {
+        (visit.of_this_process())
         div data-live="15" {
             @match chosen {
                 Some(view) => (over_time(view)),

@@ -82,6 +82,17 @@ impl Visit {
         respond(status, Page { title, here, visit: Some(self) }.whole(body))
     }
 
+    /// What pages say that show what this process has counted.
+    pub(super) fn of_this_process(&self) -> Markup {
+        html! {
+            @if self.console.alone {
+                p.verdict.warn {
+                    "This process is a console alone and answers no requests: what a server counts is on its own console, at its admin port."
+                }
+            }
+        }
+    }
+
     /// The tenant that is asked for, or else the only one that this visitor has.
     pub(super) fn tenant(&self) -> &str {
         match self.query.get("tenant") {

@@ -57,6 +57,7 @@ pub(super) async fn show(visit: Visit) -> Response {
     let samples = visit.console.samples();
     let migrations = visit.console.migrations.get(&visit).await;
     let body = html! {
+        (visit.of_this_process())
         button.quiet type="button" data-pause="" aria-pressed="false" hidden { "Pause" }
         div data-live="5" {
             @if samples.steps() == 0 { p { "There is nothing to show yet: metrics are looked at every five seconds, where the program records them." } }

@@ -34,6 +34,8 @@ use session::{Sessions, random};
 /// What all pages share.
 pub(crate) struct Console {
     server: Arc<State>,
+    /// Whether this process serves nothing else, so that there is little to count.
+    alone: bool,
     sessions: Sessions,
     /// What metrics were in the last minutes.
     samples: Mutex<Samples>,
@@ -45,9 +47,10 @@ pub(crate) struct Console {
 impl Console {
     /// # Errors
     /// `Internal` where the system has no random numbers.
-    pub(crate) fn new(server: Arc<State>) -> feature_core::Result<Self> {
+    pub(crate) fn new(server: Arc<State>, alone: bool) -> feature_core::Result<Self> {
         Ok(Self {
             server,
+            alone,
             sessions: Sessions::default(),
             samples: Mutex::default(),
             migrations: live::KnownMigrations::default(),

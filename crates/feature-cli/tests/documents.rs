@@ -126,6 +126,7 @@ stop() { if [ -n "$server" ]; then kill "$server"; wait "$server"; server=; fi; 
 trap 'stop; kill $(jobs -p) 2>/dev/null; wait' EXIT
 fstore() {
     case " $* " in
+        *" console "*) exec fstore "$@" --listen "127.0.0.1:$DATA_PORT" > server.log 2>&1 ;;
         *" serve "*) exec fstore "$@" --listen "127.0.0.1:$DATA_PORT" --admin "127.0.0.1:$ADMIN_PORT" > server.log 2>&1 ;;
         *) command fstore "$@" ;;
     esac
@@ -175,7 +176,7 @@ fn run(document: &str, commands: &[blocks::Command]) -> String {
         }
         let mut text = instead(&command.text);
         let mut words = text.split(" #").next().unwrap().split_whitespace();
-        if words.any(|word| word == "serve") && words.next_back() != Some("&") {
+        if words.any(|word| matches!(word, "serve" | "console")) && words.next_back() != Some("&") {
             text.insert_str(0, "foreground ");
         }
         if command.printed.contains('┌') && !text.contains("--format") {

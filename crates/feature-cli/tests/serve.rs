@@ -268,6 +268,8 @@ fn the_console_alone_lets_in_by_key_and_answers_nothing_else() {
     assert!(signed_in("/console/live").1.contains("is a console alone"));
     assert_eq!(Served::ask_at(&console.admin, "GET /readyz", ""), (200, "ok\n".to_owned()));
     assert_eq!(Served::ask_at(&console.admin, "POST /v1/tenants/acme/read", READ).0, 404);
+    shell.file("s.yaml", "colour: blue");
+    assert!(signed_in("/console/settings").1.contains("cannot be used as they are now"));
     console.stop();
 
     let open = shell.run("console --listen 0.0.0.0:0 --config s.yaml");

@@ -11,6 +11,7 @@ mod feast;
 pub mod fuzz;
 mod grpc;
 mod http;
+mod kept;
 mod listen;
 mod live;
 mod metrics;

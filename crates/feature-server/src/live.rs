@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use feature_core::Clock;
-use store_unified::{TenantRule, UnifiedFeatureStore};
+use store_unified::{Settings, UnifiedFeatureStore};
 use tokio::sync::watch;
 
 use crate::activity::Activity;
 use crate::auth::{Authenticator, Principal, Throttle};
 use crate::calls::{Budget, Client, Clients, Share};
+use crate::kept::Kept;
 use crate::listen::{Peer, Tls};
 use crate::observe::ServerMetrics;
 use crate::settings::ServerSettings;
@@ -25,8 +26,10 @@ pub(crate) struct Live {
     pub(crate) settings: ServerSettings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authenticator: Authenticator,
-    /// What tenants may do.
-    pub(crate) tenants: Vec<TenantRule>,
+    /// All that the settings said beside that of the server, when they were loaded.
+    pub(crate) loaded: Settings,
+    /// What they say now.
+    pub(crate) kept: Kept,
     /// Stays when the rest is replaced.
     pub(crate) activity: Arc<Activity>,
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use feature_core::{Clock, Error, ErrorKind, Result};
 use metrics_exporter_prometheus::PrometheusHandle;
-use store_unified::{Settings, TenantRule, UnifiedFeatureStore};
+use store_unified::{Settings, UnifiedFeatureStore};
 use tokio::net::TcpListener;
 
 use crate::auth::Authenticator;
 use crate::console::Console;
+use crate::kept::Kept;
 use crate::live::{Live, State};
 use crate::settings::ServerSettings;
 use crate::{admin, http, listen};
@@ -28,7 +29,8 @@ pub struct Serving {
     longest_write: Duration,
     settings: ServerSettings,
     clock: Arc<dyn Clock>,
-    tenants: Vec<TenantRule>,
+    loaded: Settings,
+    kept: Kept,
 }
 
 impl Serving {
@@ -46,18 +48,29 @@ impl Serving {
             longest_write: settings.migration.longest_write.max(deadline),
             settings: server,
             clock: Arc::new(clock),
-            tenants: settings.tenants.clone(),
+            loaded: settings.clone(),
+            kept: Kept::default(),
         }
+    }
+
+    /// The console compares what is served with what this gives: the settings as they are kept now, or what
+    /// is wrong with them, without a secret. It may wait for a file, and is asked once in two seconds at most.
+    #[must_use]
+    pub fn kept_by(
+        self,
+        read: impl Fn() -> Result<(Settings, ServerSettings)> + Send + Sync + 'static,
+    ) -> Self {
+        Self { kept: Kept::by(read), ..self }
     }
 
     fn live(self) -> Result<Live> {
         if let Some(problem) = self.settings.exposed() {
             return Err(Error::invalid_argument(problem));
         }
-        let Self { store, deadline, longest_write, settings, clock, tenants } = self;
+        let Self { store, deadline, longest_write, settings, clock, loaded, kept } = self;
         let authenticator = Authenticator::new(settings.auth.as_ref(), &clock)?;
         let activity = Arc::default();
-        Ok(Live { store, deadline, longest_write, settings, clock, authenticator, tenants, activity })
+        Ok(Live { store, deadline, longest_write, settings, clock, authenticator, loaded, kept, activity })
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use feature_core::{FeatureView, StoreUrl, SystemClock};
+use feature_core::{Error, FeatureView, StoreUrl, SystemClock};
 use feature_server::settings::ServerSettings;
 use feature_server::{Opener, Server, ServerHandle, Serving};
 use feature_store::unified::{FeatureService, Registry, Settings, SettingsFormat, SettingsReader};
@@ -102,7 +102,7 @@ async fn run_as(role: &Role, target: &Target, args: &ServeArgs) -> Result<Exit> 
 }
 
 /// Why a stream is not followed any more; waits for ever while all are.
-async fn failed(streams: &mut Option<Streams>) -> feature_core::Error {
+async fn failed(streams: &mut Option<Streams>) -> Error {
     match streams {
         Some(streams) => streams.failed().await,
         None => std::future::pending().await,
@@ -176,13 +176,27 @@ async fn wanted(target: &Target, args: &ServeArgs, opener: &Opener) -> Result<Wa
             return Err(Failure::Usage("the streams are in a settings file: say --config FILE".to_owned()));
         }
     };
-    server.listen = args.listen.unwrap_or(server.listen);
-    server.admin = args.admin.or(server.admin);
+    let (listen, admin) = (args.listen, args.admin);
+    let listens = move |server: &mut ServerSettings| {
+        server.listen = listen.unwrap_or(server.listen);
+        server.admin = admin.or(server.admin);
+    };
+    listens(&mut server);
     let connect = async |url: &StoreUrl| connector.connect_to(url).await;
     let store = opener.open(&settings, connect, SystemClock).await?;
     let online = store.online().with_deadline(settings.migration.longest_write);
     let to_follow = streams.map(|streams| ToFollow { streams, store: online });
-    let serving = Serving::new(store, &settings, server.clone(), SystemClock);
+    let mut serving = Serving::new(store, &settings, server.clone(), SystemClock);
+    if let Target::Settings(file) = target {
+        let file = file.clone();
+        serving = serving.kept_by(move || {
+            let read =
+                settings::read(&file).map_err(|failure| Error::invalid_argument(failure.to_string()))?;
+            let (settings, mut server) = read?;
+            listens(&mut server);
+            Ok((settings, server))
+        });
+    }
     Ok(Wanted { serving, server, to_follow })
 }
 

@@ -61,6 +61,11 @@ impl Principal {
         })
     }
 
+    /// Whether it has the right `admin` for every tenant: it may know how the server is run.
+    pub(crate) fn runs_all(&self) -> bool {
+        self.rights.contains(Right::Admin) && self.reaches(&Pattern::any())
+    }
+
     /// The only tenant that it has.
     pub(crate) fn only_tenant(&self) -> Option<&str> {
         match &self.tenants[..] {

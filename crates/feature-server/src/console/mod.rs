@@ -18,6 +18,7 @@ mod record;
 mod samples;
 mod services;
 mod session;
+mod settings;
 mod snippets;
 mod views;
 
@@ -81,6 +82,7 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/console/live", get(live::show))
         .route("/console/freshness", get(freshness::show))
         .route("/console/quotas", get(quotas::show))
+        .route("/console/settings", get(settings::show))
         .route("/console/delete", get(delete::ask).post(delete::carry_out))
         .route("/console/sign-in", get(guard::sign_in_form).post(guard::sign_in))
         .route("/console/sign-out", post(guard::sign_out))

@@ -22,17 +22,19 @@ pub(super) enum Here {
     Live,
     Freshness,
     Quotas,
+    Settings,
     SignIn,
     Elsewhere,
 }
 
-const PLACES: [(Here, &str, &str); 6] = [
+const PLACES: [(Here, &str, &str); 7] = [
     (Here::Lookup, "/console/lookup", "Look up"),
     (Here::Views, "/console/views", "Views"),
     (Here::Services, "/console/services", "Services"),
     (Here::Live, "/console/live", "Live"),
     (Here::Freshness, "/console/freshness", "Freshness"),
     (Here::Quotas, "/console/quotas", "Quotas"),
+    (Here::Settings, "/console/settings", "Settings"),
 ];
 
 /// A page.

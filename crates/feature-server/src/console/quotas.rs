@@ -24,7 +24,7 @@ pub(super) async fn show(visit: Visit) -> Response {
             && (rule.tenant.to_string().to_lowercase().contains(&text)
                 || rule.class.to_lowercase().contains(&text))
     };
-    let rules: Vec<&TenantRule> = visit.live.tenants.iter().filter(matches).collect();
+    let rules: Vec<&TenantRule> = visit.live.loaded.tenants.iter().filter(matches).collect();
     let mut throttled: BTreeMap<String, u64> = BTreeMap::new();
     for view in visit.live.activity.views(|tenant| visit.may(Right::Read, tenant)) {
         *throttled.entry(view.tenant).or_default() += u64::from(view.whole.throttled);

@@ -9,7 +9,7 @@ use super::guard::Visit;
 use super::lookup::columns_of;
 use super::page::{Here, error_page, search, table};
 use super::paging::Paging;
-use super::views;
+use super::{settings, views};
 use crate::calls::{Refusal, shown};
 
 /// How many services or features are on a page.
@@ -26,6 +26,7 @@ pub(super) async fn list(visit: Visit) -> Response {
         registry.into_iter().flat_map(Registry::services).filter(matches).collect();
     let paging = Paging::new(visit.query.get("page"), services.len(), PAGE);
     let body = html! {
+        (settings::notice(&visit).await)
         (search("/console/services", "Name or description", visit.query.get("q")))
         (paging.links("/console/services", &[("q", visit.query.get("q"))], "feature services"))
         @if !services.is_empty() {

@@ -9,6 +9,7 @@ use super::format::{age, query};
 use super::guard::Visit;
 use super::page::{Here, error_page, problem, search, table};
 use super::paging::Paging;
+use super::settings;
 use crate::auth::Right;
 use crate::calls::{Refusal, shown};
 
@@ -29,6 +30,7 @@ pub(super) async fn list(visit: Visit) -> Response {
     let views: Vec<&FeatureView> = registry.into_iter().flat_map(Registry::views).filter(matches).collect();
     let paging = Paging::new(visit.query.get("page"), views.len(), PAGE);
     let body = html! {
+        (settings::notice(&visit).await)
         (search("/console/views", "Name, description or join key", visit.query.get("q")))
         @if registry.is_none() {
             p { "The settings declare no feature views: any view takes any features. Look one up by its name." }

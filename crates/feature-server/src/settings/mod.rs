@@ -1,6 +1,7 @@
 //! What the section `server` of a settings file says. `docs/serving.md` explains it.
 
 mod auth;
+pub(crate) mod differences;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 )]
 
 mod attack;
+mod console;
 mod grpc;
 mod latency;
 
@@ -70,11 +71,15 @@ fn main() {
             match role[..] {
                 ["server"] => serve(&settings(""), None).await,
                 ["server", "keys"] => serve(&settings(&keys()), None).await,
+                ["server", "console"] => {
+                    serve(&settings("").replace("admin: off", "admin: '127.0.0.1:0'"), None).await;
+                }
                 ["server", redis] => serve(&settings(""), Some(redis)).await,
                 ["reads", address, seconds, rate, rows] => {
                     let (rate, rows) = (rate.parse().unwrap(), rows.parse().unwrap());
                     latency::reads(address.parse().unwrap(), secs(seconds), rate, rows).await;
                 }
+                ["tabs", admin] => console::tabs(admin.parse().unwrap()).await,
                 ["attack", name, address] => attack::attack(name, address.parse().unwrap()).await,
                 ["bare", size] => bare(size.parse().unwrap()).await,
                 ["bare_grpc", size] => grpc::bare(size.parse().unwrap()).await,
@@ -105,6 +110,9 @@ fn main() {
     }
     if options.wants("grpc_write_stream") {
         results.push(grpc_writes(&options, &ours));
+    }
+    if options.wants(console::TEN_TABS) {
+        results.push(console::ten_tabs(&options));
     }
     if options.wants(REDIS_ARROW) {
         results.push(redis_arrow(&options));
@@ -282,6 +290,8 @@ fn length_of_answer(address: SocketAddr, path: &str, accept: &str, body: &str) -
 struct Process {
     child: Child,
     address: SocketAddr,
+    /// Where its console is, if it has one.
+    admin: Option<SocketAddr>,
 }
 
 impl Process {
@@ -290,7 +300,8 @@ impl Process {
         let mut child = command.env(ROLE, role).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
+        let mut addresses = line.split_whitespace().map(|address| address.parse().unwrap());
+        Self { child, address: addresses.next().unwrap(), admin: addresses.next() }
     }
 }
 
@@ -403,7 +414,8 @@ async fn serve(settings: &str, redis: Option<&str>) {
     }
     let server =
         Server::bind(Serving::new(store, &settings, server, SystemClock), Some(metrics)).await.unwrap();
-    println!("{}", server.address().unwrap());
+    let admin = server.admin_address().unwrap().map_or_else(String::new, |address| address.to_string());
+    println!("{} {admin}", server.address().unwrap());
     server.run().await.unwrap();
 }
 

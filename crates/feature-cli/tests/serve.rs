@@ -247,6 +247,8 @@ fn the_console_alone_lets_in_by_key_and_answers_nothing_else() {
         "console --listen 127.0.0.1:0 --config s.yaml",
         "showing the console, at /console",
     );
+    // What was loaded is shown on.
+    shell.file("s.yaml", "colour: blue");
     let views = "GET /console/views HTTP/1.1";
     let (head, body) = Served::exchange(&console.admin, views, "");
     assert!(head.starts_with("HTTP/1.1 303") && head.contains("location: /console/sign-in"), "{head}");
@@ -268,7 +270,6 @@ fn the_console_alone_lets_in_by_key_and_answers_nothing_else() {
     assert!(signed_in("/console/live").1.contains("is a console alone"));
     assert_eq!(Served::ask_at(&console.admin, "GET /readyz", ""), (200, "ok\n".to_owned()));
     assert_eq!(Served::ask_at(&console.admin, "POST /v1/tenants/acme/read", READ).0, 404);
-    shell.file("s.yaml", "colour: blue");
     assert!(signed_in("/console/settings").1.contains("cannot be used as they are now"));
     console.stop();
 

@@ -30,7 +30,8 @@ def none(name: str, why: str) -> None:
     """Ignore the test aloud, or fail it where the server must be there."""
     if required(name):
         pytest.fail(f"FSTORE_REQUIRE has {name}: {why}")
-    pytest.skip(why)
+    # Also where a module asks before its tests do.
+    pytest.skip(why, allow_module_level=True)
 
 
 def free_port() -> int:

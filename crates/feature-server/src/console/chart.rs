@@ -38,7 +38,10 @@ pub(super) fn lines(title: &str, span: Duration, lines: &[Line<'_>], unit: impl 
                 @for part in [0.0, 0.5, 1.0] {
                     @let y = 8.0 + (1.0 - part) * (HEIGHT - BELOW - 8.0);
                     line.rule x1=(LEFT) x2=(WIDTH) y1=(y) y2=(y) {}
-                    text x=(LEFT - 6.0) y=(y + 4.0) text-anchor="end" { (unit(part * top)) }
+                    // Where nothing was there is no scale either.
+                    @if most > 0.0 || part == 0.0 {
+                        text x=(LEFT - 6.0) y=(y + 4.0) text-anchor="end" { (unit(part * top)) }
+                    }
                 }
                 text x=(LEFT) y=(HEIGHT - 4.0) { (age(span)) " ago" }
                 text x=(WIDTH) y=(HEIGHT - 4.0) text-anchor="end" { "now" }
@@ -89,6 +92,7 @@ pub(super) fn heat(title: &str, bounds: &[String], minutes: &[&[u32]]) -> Markup
                 @for (row, bound) in bounds.iter().enumerate() {
                     text x=(LEFT - 6.0) y=(height - high * row as f64 - 5.0) text-anchor="end" { (bound) }
                 }
+                rect.plot x=(LEFT) y="0" width=(WIDTH - LEFT) height=(height) {}
                 @for (column, counts) in minutes.iter().enumerate() {
                     @let all: u32 = counts.iter().sum();
                     @for (row, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {

@@ -46,7 +46,7 @@ pub(super) async fn show(visit: Visit) -> Response {
             }
         }
         (search("/console/freshness", "Tenant or view", visit.query.get("q")))
-        (paging.links("/console/freshness", &[("q", visit.query.get("q"))], "views that were read"))
+        (paging.links("/console/freshness", &[("q", visit.query.get("q"))], ["view that was read", "views that were read"]))
         @if !views.is_empty() { (by_view(&visit, &views[paging.range()])) }
     };
     visit.page(Here::Freshness, "Freshness", &body)

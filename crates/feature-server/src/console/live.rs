@@ -201,7 +201,10 @@ fn busiest(visit: &Visit) -> Markup {
     let mut views = visit.live.activity.views(|tenant| visit.may(Right::Read, tenant));
     views.sort_by_key(|view| std::cmp::Reverse(view.whole.calls()));
     html! {
-        p { (views.len()) " views of tenants were asked for in the last " (MINUTES) " minutes." }
+        p {
+            @if views.len() == 1 { "1 view of a tenant was" } @else { (views.len()) " views of tenants were" }
+            " asked for in the last " (MINUTES) " minutes."
+        }
         @if !views.is_empty() {
             (table("Busiest views", &["Tenant", "Feature view", "Reads", "Writes", "Median", "99 %", "Failed", "Throttled"], &html! {
                 @for ViewActivity { tenant, view, whole, .. } in views.iter().take(BUSIEST) {

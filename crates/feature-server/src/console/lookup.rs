@@ -163,7 +163,7 @@ async fn look_up(visit: &Visit, asked: &Asked<'_>) -> Result<Markup, Refusal> {
         h2 { "Features of " code { (shown(entity.canonical())) } }
         @if let Of::View(_) = of { @for seen in &seen { (verdict(seen)) } }
         (features(&cells, now))
-        (paging.links(PATH, &asked.fields(), "features"))
+        (paging.links(PATH, &asked.fields(), ["feature", "features"]))
         h2 { "The record in the store" }
         @for seen in &seen { (raw(visit, asked, seen, now)) }
         h2 { "The same request" }

@@ -26,8 +26,9 @@ impl Paging {
         start..(start + self.size).min(self.all)
     }
 
-    /// How many there are, and the way to the other pages.
-    pub(super) fn links(self, path: &str, fields: &[(&str, &str)], what: &str) -> Markup {
+    /// How many there are, of what is called so where there is one and where there are many, and the way to the other
+    /// pages.
+    pub(super) fn links(self, path: &str, fields: &[(&str, &str)], [one, many]: [&str; 2]) -> Markup {
         let to = |page: usize| {
             let page = page.to_string();
             let fields: Vec<_> = fields.iter().copied().chain([("page", &*page)]).collect();
@@ -38,10 +39,10 @@ impl Paging {
             div.paging {
                 p role="status" {
                     @if self.pages > 1 { (range.start + 1) "–" (range.end) " of " }
-                    (self.all) " " (what)
+                    (self.all) " " @if self.all == 1 { (one) } @else { (many) }
                 }
                 @if self.pages > 1 {
-                    nav aria-label={ "Pages of " (what) } {
+                    nav aria-label={ "Pages of " (many) } {
                         ul {
                             @if self.page > 1 {
                                 li { a href=(to(1)) { "First" } }

@@ -37,11 +37,11 @@ pub(super) async fn show(visit: Visit) -> Response {
         h2 { "Over their quota in the last 15 minutes" }
         @if throttled.is_empty() { p { "Nobody, as far as this process knows." } }
         ul {
-            @for (tenant, count) in throttled.iter().take(PAGE) { li { code { (shown(tenant)) } ": " (count) " calls refused" } }
+            @for (tenant, count) in throttled.iter().take(PAGE) { li { code { (shown(tenant)) } ": " (count) @if *count == 1 { " call refused" } @else { " calls refused" } } }
         }
         h2 { "Quotas" }
         (search("/console/quotas", "Tenant or class", visit.query.get("q")))
-        (paging.links("/console/quotas", &[("q", visit.query.get("q"))], "rules for tenants"))
+        (paging.links("/console/quotas", &[("q", visit.query.get("q"))], ["rule for tenants", "rules for tenants"]))
         @if !rules.is_empty() { (quotas(&rules[paging.range()])) }
         p.hint { "Of several rules the first that matches a tenant counts. Each process counts for itself." }
     };

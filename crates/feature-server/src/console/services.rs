@@ -28,7 +28,7 @@ pub(super) async fn list(visit: Visit) -> Response {
     let body = html! {
         (settings::notice(&visit).await)
         (search("/console/services", "Name or description", visit.query.get("q")))
-        (paging.links("/console/services", &[("q", visit.query.get("q"))], "feature services"))
+        (paging.links("/console/services", &[("q", visit.query.get("q"))], ["feature service", "feature services"]))
         @if !services.is_empty() {
             (table("Feature services", &["Feature service", "Entries", "Description"], &html! {
                 @for service in &services[paging.range()] {
@@ -70,7 +70,7 @@ fn whole(visit: &Visit, name: &str) -> Result<Markup, Refusal> {
     Ok(html! {
         p { (shown(description.unwrap_or_default())) }
         p { a href={ "/console/lookup?" (query(&[("service", name)])) } { "Look an entity up with it" } }
-        (paging.links("/console/service", &[("name", name)], "features"))
+        (paging.links("/console/service", &[("name", name)], ["feature", "features"]))
         (table("Features", &["In the answer", "Feature view", "Feature", "Type"], &html! {
             @for column in &columns[paging.range()] {
                 tr {

@@ -77,7 +77,7 @@ fn listed(visit: &Visit, all: &[Difference]) -> Markup {
             "What the settings say now, and what is served. A server takes a changed file within seconds. What stays here was refused, "
             "and its log says why, or needs a restart: " code { "server.listen" } ", " code { "server.admin" } " and " code { "server.tls" } "."
         }
-        (paging.links(PATH, &[], "differences"))
+        (paging.links(PATH, &[], ["difference", "differences"]))
         (table("Differences", &["Setting", "Difference"], &html! {
             @for Difference { about, path, how } in &all[paging.range()] {
                 tr {

@@ -35,7 +35,7 @@ pub(super) async fn list(visit: Visit) -> Response {
         @if registry.is_none() {
             p { "The settings declare no feature views: any view takes any features. Look one up by its name." }
         } @else {
-            (paging.links("/console/views", &[("q", visit.query.get("q"))], "feature views"))
+            (paging.links("/console/views", &[("q", visit.query.get("q"))], ["feature view", "feature views"]))
             (table("Feature views", &["Feature view", "Join keys", "Features", "TTL", "Max age", "Description"], &html! {
                 @for view in &views[paging.range()] { (row(view)) }
             }))
@@ -124,7 +124,7 @@ fn whole(visit: &Visit, registry: &Registry, view: &FeatureView) -> Markup {
             }
         }
         h2 { "Features" }
-        (paging.links("/console/view", &fields, "features"))
+        (paging.links("/console/view", &fields, ["feature", "features"]))
         (table("Features", &["Feature", "Type"], &html! {
             @for (name, value_type) in view.features.iter().skip(paging.range().start).take(PAGE) {
                 tr { th scope="row" { (shown(name)) } td { (value_type) } }

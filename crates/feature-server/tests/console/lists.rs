@@ -39,9 +39,9 @@ async fn ten_thousand_views_and_a_thousand_tenants_are_found_by_page_and_search(
         ("/console/views?q=%3Cscript%3E", 0, "0 feature views"),
         // Of a thousand tenants these are the key's own.
         ("/console/quotas", 50, "1–50 of 100 rules for tenants"),
-        ("/console/quotas?q=t0042", 1, "1 rules for tenants"),
+        ("/console/quotas?q=t0042", 1, "1 rule for tenants"),
         ("/console/quotas?q=t0100", 0, "0 rules for tenants"),
-        ("/console/services", 1, "1 feature services"),
+        ("/console/services", 1, "1 feature service"),
         ("/console/service?name=s", 1, "view_00001"),
         ("/console/view?name=view_00001", 1, "by default"),
         ("/console/lookup", 0, "view_00000"),

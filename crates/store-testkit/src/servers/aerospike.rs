@@ -1,14 +1,15 @@
 //! Aerospike servers as processes, alone and in clusters.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::network::{Network, Place};
 use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
@@ -65,13 +66,14 @@ impl AerospikeOptions {
 }
 
 /// What tells one server of a cluster from another.
-struct Place<'a> {
+struct Spot<'a> {
+    place: &'a Place,
     /// From 1.
     number: usize,
     service: u16,
     fabric: u16,
-    /// The ports that servers hear each other on, of all of them.
-    heartbeats: &'a [u16],
+    /// Where servers hear each other, all of them.
+    heartbeats: &'a [SocketAddrV4],
 }
 
 impl Server {
@@ -81,11 +83,12 @@ impl Server {
     /// Why it is not available: no `asd` on the `PATH`, or what its log says.
     pub async fn start_aerospike(options: &AerospikeOptions) -> Result<Self, String> {
         let [service, fabric, heartbeat] = free_ports()?;
-        Self::start_aerospike_at(&Place { number: 1, service, fabric, heartbeats: &[heartbeat] }, options)
-            .await
+        let heartbeats = &[SocketAddrV4::new(Place::HERE.address, heartbeat)];
+        let spot = Spot { place: &Place::HERE, number: 1, service, fabric, heartbeats };
+        Self::start_aerospike_at(&spot, options).await
     }
 
-    async fn start_aerospike_at(place: &Place<'_>, options: &AerospikeOptions) -> Result<Self, String> {
+    async fn start_aerospike_at(spot: &Spot<'_>, options: &AerospikeOptions) -> Result<Self, String> {
         let facts = Software::Aerospike.facts();
         let program = program(facts.program)?;
         let folder = folder()?;
@@ -94,13 +97,15 @@ impl Server {
             fs::create_dir_all(folder.path().join(part)).map_err(failed)?;
         }
         let file = folder.path().join("aerospike.conf");
-        fs::write(&file, configuration(place, options, folder.path())).map_err(failed)?;
+        fs::write(&file, configuration(spot, options, folder.path())).map_err(failed)?;
         let arguments =
             vec!["--foreground".to_owned(), "--config-file".to_owned(), file.display().to_string()];
-        let launch = Launch { program, arguments, ready: facts.ready, folder };
+        let launch = Launch { program, arguments, ready: facts.ready, folder, place: spot.place.clone() };
         let how = launch.how();
         let held = Held::Process(launch.start().await?);
-        Ok(Self { url: format!("{}://127.0.0.1:{}/{NAMESPACE}", facts.scheme, place.service), how, held })
+        let place = spot.place.clone();
+        let url = format!("{}://{}:{}/{NAMESPACE}", facts.scheme, place.address, spot.service);
+        Ok(Self { url, how, held, place })
     }
 
     /// Asks an Aerospike server something, or gives it an order, in the words of its info protocol:
@@ -112,7 +117,7 @@ impl Server {
         let failed = |e: &dyn std::fmt::Display| format!("`{command}` was not answered: {e}");
         let port = self.port().ok_or_else(|| failed(&"the server's address names no port"))?;
         let ask = async {
-            let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+            let mut socket = self.place.connect(port).await?;
             socket.write_u64(INFO | (command.len() as u64 + 1)).await?;
             socket.write_all(format!("{command}\n").as_bytes()).await?;
             let length = socket.read_u64().await? & 0xffff_ffff_ffff;
@@ -130,11 +135,13 @@ impl Server {
 }
 
 /// The server reads its configuration line by line.
-fn configuration(place: &Place<'_>, options: &AerospikeOptions, folder: &Path) -> String {
-    let Place { number, service, fabric, heartbeats } = place;
-    let heartbeat = heartbeats[number - 1];
-    let seeds: Vec<String> =
-        heartbeats.iter().map(|port| format!("        mesh-seed-address-port 127.0.0.1 {port}")).collect();
+fn configuration(spot: &Spot<'_>, options: &AerospikeOptions, folder: &Path) -> String {
+    let Spot { place, number, service, fabric, heartbeats } = spot;
+    let heartbeat = heartbeats[number - 1].port();
+    let seeds: Vec<String> = heartbeats
+        .iter()
+        .map(|at| format!("        mesh-seed-address-port {} {}", at.ip(), at.port()))
+        .collect();
     // Every part of the data is on two servers, where there are two.
     let replicas = heartbeats.len().min(2);
     let mut lines = vec!["nsup-period 1".to_owned()];
@@ -153,7 +160,7 @@ fn configuration(place: &Place<'_>, options: &AerospikeOptions, folder: &Path) -
     let parts = [
         ("$number", number.to_string()),
         ("$folder", folder.display().to_string()),
-        ("$address", "127.0.0.1".to_owned()),
+        ("$address", place.address.to_string()),
         ("$service", service.to_string()),
         ("$fabric", fabric.to_string()),
         ("$heartbeat", heartbeat.to_string()),
@@ -185,16 +192,40 @@ impl AerospikeCluster {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn start_with(nodes: usize, options: &AerospikeOptions) -> Result<Self, String> {
+        Self::start_at(|_| Ok(Place::HERE), nodes, options).await
+    }
+
+    /// The same on a network: each server at a member of its own, from the first on.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and a network with too few members.
+    pub async fn start_on(
+        network: &Network,
+        nodes: usize,
+        options: &AerospikeOptions,
+    ) -> Result<Self, String> {
+        Self::start_at(|number| network.place(number), nodes, options).await
+    }
+
+    async fn start_at(
+        place: impl Fn(usize) -> Result<Place, String>,
+        nodes: usize,
+        options: &AerospikeOptions,
+    ) -> Result<Self, String> {
         if nodes == 0 || nodes > MAX_NODES {
             return Err(format!("a cluster has 1 to {MAX_NODES} servers, not {nodes}"));
         }
         let ports: [u16; 3 * MAX_NODES] = free_ports()?;
-        let heartbeats = &ports[..nodes];
+        let places = (0..nodes).map(place).collect::<Result<Vec<_>, _>>()?;
+        let heartbeat = |(place, port): (&Place, &u16)| SocketAddrV4::new(place.address, *port);
+        let heartbeats: Vec<_> = places.iter().zip(&ports).map(heartbeat).collect();
+        let (places, heartbeats) = (&places, &heartbeats[..]);
         let start = |number: usize| {
             let (service, fabric) = (ports[MAX_NODES + number], ports[2 * MAX_NODES + number]);
             async move {
-                let place = Place { number: number + 1, service, fabric, heartbeats };
-                Server::start_aerospike_at(&place, options).await
+                let place = &places[number];
+                let spot = Spot { place, number: number + 1, service, fabric, heartbeats };
+                Server::start_aerospike_at(&spot, options).await
             }
         };
         let cluster = Self { nodes: try_join_all((0..nodes).map(start)).await? };
@@ -231,8 +262,11 @@ impl AerospikeCluster {
 
     /// `aerospike://` with all servers.
     pub fn url(&self) -> String {
-        let ports = self.nodes.iter().filter_map(Server::port);
-        let hosts: Vec<String> = ports.map(|port| format!("127.0.0.1:{port}")).collect();
+        let host = |node: &Server| {
+            let port = node.port()?;
+            Some(format!("{}:{port}", node.place.address))
+        };
+        let hosts: Vec<String> = self.nodes.iter().filter_map(host).collect();
         format!("aerospike://{}/{NAMESPACE}", hosts.join(","))
     }
 

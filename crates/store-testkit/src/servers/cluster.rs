@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
+use super::network::{Network, Place};
 use super::process::free_ports;
 use super::{RedisOptions, Server};
 
@@ -41,13 +42,36 @@ impl RedisCluster {
         replicas_each: usize,
         options: &RedisOptions,
     ) -> Result<Self, String> {
+        Self::start_at(|_| Ok(Place::HERE), primaries, replicas_each, options).await
+    }
+
+    /// The same on a network: each node at a member of its own, from the first on.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start), and a network with too few members.
+    pub async fn start_on(
+        network: &Network,
+        primaries: usize,
+        replicas_each: usize,
+        options: &RedisOptions,
+    ) -> Result<Self, String> {
+        Self::start_at(|number| network.place(number), primaries, replicas_each, options).await
+    }
+
+    async fn start_at(
+        place: impl Fn(usize) -> Result<Place, String>,
+        primaries: usize,
+        replicas_each: usize,
+        options: &RedisOptions,
+    ) -> Result<Self, String> {
         let count = primaries * (1 + replicas_each);
         if primaries == 0 || count > MAX_NODES {
             return Err(format!("a cluster has 1 to {MAX_NODES} nodes, not {count}"));
         }
         let ports: [u16; 2 * MAX_NODES] = free_ports()?;
+        let places = (0..count).map(place).collect::<Result<Vec<_>, _>>()?;
         let (ports, bus_ports) = (&ports[..count], &ports[MAX_NODES..MAX_NODES + count]);
-        let node = |(port, bus_port): (&u16, &u16)| {
+        let node = |((place, port), bus_port): ((&Place, &u16), &u16)| {
             let bus_port = bus_port.to_string();
             let options = options.clone().with([
                 "--cluster-enabled",
@@ -64,10 +88,10 @@ impl RedisCluster {
                 "--repl-diskless-sync-delay",
                 "0",
             ]);
-            let port = *port;
-            async move { Server::start_redis_at(port, &options).await }
+            let (place, port) = (place.clone(), *port);
+            async move { Server::start_redis_at(&place, port, &options).await }
         };
-        let nodes = try_join_all(ports.iter().zip(bus_ports).map(node)).await?;
+        let nodes = try_join_all(places.iter().zip(ports).zip(bus_ports).map(node)).await?;
         let cluster = Self { nodes, primaries };
         cluster.form(replicas_each, ports, bus_ports).await?;
         cluster.wait_until_whole(PATIENCE).await?;
@@ -84,9 +108,10 @@ impl RedisCluster {
             let (first, last) = (slot(number).to_string(), (slot(number + 1) - 1).to_string());
             node.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await?;
         }
-        for (port, bus_port) in ports.iter().zip(bus_ports).skip(1) {
-            let (port, bus_port) = (port.to_string(), bus_port.to_string());
-            primaries[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus_port]).await?;
+        for ((node, port), bus_port) in self.nodes.iter().zip(ports).zip(bus_ports).skip(1) {
+            let (address, port) = (node.place.address.to_string(), port.to_string());
+            let bus_port = bus_port.to_string();
+            primaries[0].command(&["CLUSTER", "MEET", &address, &port, &bus_port]).await?;
         }
         for (number, replica) in replicas.iter().enumerate() {
             let primary = primaries[number / replicas_each].command(&["CLUSTER", "MYID"]).await?;

@@ -69,7 +69,7 @@ impl Server {
     /// # Errors
     /// What the server answers as an error; no connection.
     pub async fn command(&self, words: &[&str]) -> Result<Reply, String> {
-        RespClient::connect(&self.url).await?.command(words).await
+        RespClient::connect_at(&self.place, &self.url).await?.command(words).await
     }
 
     /// The folder that a process works in: its files, and `log`.

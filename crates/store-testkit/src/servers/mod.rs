@@ -21,6 +21,7 @@ mod cluster;
 #[cfg(feature = "containers")]
 mod container;
 mod control;
+mod network;
 mod process;
 mod redis;
 mod resp;
@@ -35,8 +36,11 @@ use std::sync::{Arc, LazyLock};
 use feature_core::StoreUrl;
 use tokio::sync::Mutex;
 
+use network::Place;
+
 pub use aerospike::{AerospikeCluster, AerospikeOptions};
 pub use cluster::RedisCluster;
+pub use network::{Network, NetworkClient};
 pub use process::{describe, program};
 pub use redis::RedisOptions;
 pub use resp::{Reply, RespClient};
@@ -118,6 +122,7 @@ pub struct Server {
     url: String,
     how: String,
     held: Held,
+    place: Place,
 }
 
 /// What keeps the server running.
@@ -189,13 +194,13 @@ impl Server {
             Way::Address => {
                 let name = facts.url_variable;
                 let url = env::var(name).map_err(|_| format!("{name} is not set"))?;
-                Ok(Self { url, how: format!("address from {name}"), held: Held::Nothing })
+                Ok(Self { url, how: format!("address from {name}"), held: Held::Nothing, place: Place::HERE })
             }
             #[cfg(feature = "containers")]
             Way::Container => {
                 let (container, port, how) = container::start(&facts).await?;
                 let url = format!("{}://127.0.0.1:{port}", facts.scheme);
-                Ok(Self { url, how, held: Held::Container(Box::new(container)) })
+                Ok(Self { url, how, held: Held::Container(Box::new(container)), place: Place::HERE })
             }
             #[cfg(not(feature = "containers"))]
             Way::Container => Err("the kit was built without the feature `containers`".to_owned()),

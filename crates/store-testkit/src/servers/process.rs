@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::network::Place;
+
 /// How often the log is looked at, and how many times, before a server counts as failed: 20 s.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOKS: usize = 1_000;
@@ -35,6 +37,7 @@ pub(super) struct Launch {
     pub(super) ready: &'static str,
     /// The folder the server works in; goes with it.
     pub(super) folder: TempDir,
+    pub(super) place: Place,
 }
 
 /// A server, running or killed, and the folder it works in.
@@ -70,6 +73,7 @@ impl Launch {
         let mut child = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
             .arg(&log)
+            .args(self.place.command())
             .arg(&self.program)
             .args(&self.arguments)
             .stdin(Stdio::piped())

@@ -1,5 +1,6 @@
 //! Redis servers with custom options.
 
+use super::network::Place;
 use super::process::{Launch, folder, free_ports, program};
 use super::{Held, Server, Software};
 
@@ -53,16 +54,21 @@ impl Server {
     /// Why it is not available: no such program, or what its log says.
     pub async fn start_redis(options: &RedisOptions) -> Result<Self, String> {
         let [port] = free_ports()?;
-        Self::start_redis_at(port, options).await
+        Self::start_redis_at(&Place::HERE, port, options).await
     }
 
-    pub(super) async fn start_redis_at(port: u16, options: &RedisOptions) -> Result<Self, String> {
+    pub(super) async fn start_redis_at(
+        place: &Place,
+        port: u16,
+        options: &RedisOptions,
+    ) -> Result<Self, String> {
         let program = program(&options.program)?;
         let folder = folder()?;
         let appendonly = if options.appendonly { "yes" } else { "no" };
-        let (at, path) = (port.to_string(), folder.path().display().to_string());
+        let (address, at) = (place.address.to_string(), port.to_string());
+        let path = folder.path().display().to_string();
         let mut arguments: Vec<String> = [
-            ["--bind", "127.0.0.1"],
+            ["--bind", &address],
             ["--port", &at],
             ["--dir", &path],
             ["--save", ""],
@@ -70,6 +76,8 @@ impl Server {
             ["--appendfsync", "always"],
             // A server that is told to end does not wait for its replicas.
             ["--shutdown-timeout", "0"],
+            // Others than this machine's own reach it on a network of a test alone.
+            ["--protected-mode", "no"],
         ]
         .concat()
         .into_iter()
@@ -81,9 +89,10 @@ impl Server {
             user = format!(":{password}@");
         }
         arguments.extend(options.arguments.iter().cloned());
-        let launch = Launch { program, arguments, ready: Software::Redis.facts().ready, folder };
+        let launch =
+            Launch { program, arguments, ready: Software::Redis.facts().ready, folder, place: place.clone() };
         let how = launch.how();
         let held = Held::Process(launch.start().await?);
-        Ok(Self { url: format!("redis://{user}127.0.0.1:{port}"), how, held })
+        Ok(Self { url: format!("redis://{user}{address}:{port}"), how, held, place: place.clone() })
     }
 }

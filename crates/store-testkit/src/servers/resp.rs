@@ -9,8 +9,12 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::network::Place;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where Redis listens unless told otherwise.
+const PORT: u16 = 6379;
 
 /// What a Redis server answers. An error is the `Err` of the command, even inside an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +73,24 @@ impl RespClient {
     /// # Errors
     /// Why there is no connection.
     pub async fn connect(url: &str) -> Result<Self, String> {
+        let parsed = StoreUrl::parse(url).map_err(|e| e.to_string())?;
+        let (host, port) = parsed.hosts().first().ok_or_else(|| format!("{parsed} names no host"))?;
+        let socket = TcpStream::connect((host.as_str(), port.unwrap_or(PORT)));
+        Self::over(socket, &parsed).await
+    }
+
+    /// Connects from the place where the server is, whatever its network is like.
+    pub(super) async fn connect_at(place: &Place, url: &str) -> Result<Self, String> {
         let url = StoreUrl::parse(url).map_err(|e| e.to_string())?;
-        let (host, port) = url.hosts().first().ok_or_else(|| format!("{url} names no host"))?;
-        let address = (host.as_str(), port.unwrap_or(6379));
-        let socket = tokio::time::timeout(PATIENCE, TcpStream::connect(address))
+        let port = url.hosts().first().and_then(|(_, port)| *port);
+        Self::over(place.connect(port.unwrap_or(PORT)), &url).await
+    }
+
+    async fn over(
+        socket: impl Future<Output = std::io::Result<TcpStream>>,
+        url: &StoreUrl,
+    ) -> Result<Self, String> {
+        let socket = tokio::time::timeout(PATIENCE, socket)
             .await
             .map_err(|_| format!("{url} does not answer within {PATIENCE:?}"))?
             .map_err(|e| format!("no connection to {url}: {e}"))?;

@@ -1,11 +1,13 @@
 //! A Redis primary with replicas, and the Sentinels that watch them.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
+use super::network::{Network, Place};
 use super::process::{Launch, folder, free_ports, program};
 use super::{Held, RedisOptions, Server};
 
@@ -39,15 +41,30 @@ impl RedisSentinel {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn start_with(options: &RedisOptions) -> Result<Self, String> {
+        Self::start_at([Place::HERE; SENTINELS], options).await
+    }
+
+    /// The same on a network: a server and a Sentinel at each of its first three members.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn start_on(network: &Network, options: &RedisOptions) -> Result<Self, String> {
+        Self::start_at([network.place(0)?, network.place(1)?, network.place(2)?], options).await
+    }
+
+    async fn start_at(places: [Place; SENTINELS], options: &RedisOptions) -> Result<Self, String> {
         let [primary_port, ports @ ..]: [u16; 1 + REPLICAS + SENTINELS] = free_ports()?;
+        let [place, followers @ ..] = &places;
+        let address = place.address.to_string();
         let options = options.clone().with(["--repl-diskless-sync-delay", "0"]);
-        let mut servers = vec![Server::start_redis_at(primary_port, &options).await?];
+        let mut servers = vec![Server::start_redis_at(place, primary_port, &options).await?];
         let primary_at = primary_port.to_string();
-        let options_of_replica = options.clone().with(["--replicaof", "127.0.0.1", &primary_at]);
-        let replica = |port: &u16| Server::start_redis_at(*port, &options_of_replica);
-        servers.extend(try_join_all(ports[..REPLICAS].iter().map(replica)).await?);
-        let sentinel = |port: &u16| start_sentinel(*port, primary_port, &options);
-        let sentinels = try_join_all(ports[REPLICAS..].iter().map(sentinel)).await?;
+        let options_of_replica = options.clone().with(["--replicaof", &address, &primary_at]);
+        let replica = |(place, port): (_, &u16)| Server::start_redis_at(place, *port, &options_of_replica);
+        servers.extend(try_join_all(followers.iter().zip(&ports).map(replica)).await?);
+        let primary = SocketAddrV4::new(place.address, primary_port);
+        let sentinel = |(place, port): (_, &u16)| start_sentinel(place, *port, primary, &options);
+        let sentinels = try_join_all(places.iter().zip(&ports[REPLICAS..]).map(sentinel)).await?;
         let whole = Self { sentinels, servers };
         whole.wait_until_whole(PATIENCE).await?;
         Ok(whole)
@@ -106,10 +123,10 @@ impl RedisSentinel {
         &self.sentinels
     }
 
-    /// Where the Sentinels listen: `127.0.0.1:PORT` of each.
+    /// Where the Sentinels listen: `127.0.0.1:PORT` of each, or their addresses on the network.
     pub fn addresses(&self) -> Vec<String> {
-        let port = |server: &Server| server.port().unwrap_or_default();
-        self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", port(sentinel))).collect()
+        let address = |server: &Server| server.url.trim_start_matches("redis://").to_owned();
+        self.sentinels.iter().map(address).collect()
     }
 
     /// What the Sentinels call the service: `fstore`.
@@ -151,17 +168,25 @@ impl RedisSentinel {
     }
 }
 
-async fn start_sentinel(port: u16, primary_port: u16, options: &RedisOptions) -> Result<Server, String> {
+async fn start_sentinel(
+    place: &Place,
+    port: u16,
+    primary: SocketAddrV4,
+    options: &RedisOptions,
+) -> Result<Server, String> {
     let folder = folder()?;
     // A Sentinel keeps what it learns in its configuration.
     let mut configuration = format!(
         "port {port}
-bind 127.0.0.1
+bind {address}
 dir {path}
-sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 2
+sentinel monitor {SERVICE} {host} {primary_port} 2
 sentinel down-after-milliseconds {SERVICE} 1000
 sentinel failover-timeout {SERVICE} 3000
 ",
+        address = place.address,
+        host = primary.ip(),
+        primary_port = primary.port(),
         path = folder.path().display()
     );
     if let Some(password) = &options.password {
@@ -174,8 +199,9 @@ sentinel failover-timeout {SERVICE} 3000
         arguments: vec![file.display().to_string(), "--sentinel".to_owned()],
         ready: "+monitor master",
         folder,
+        place: place.clone(),
     };
     let how = launch.how();
     let held = Held::Process(launch.start().await?);
-    Ok(Server { url: format!("redis://127.0.0.1:{port}"), how, held })
+    Ok(Server { url: format!("redis://{}:{port}", place.address), how, held, place: place.clone() })
 }

@@ -113,7 +113,7 @@ impl OnlineStoreBackend for RedisOnlineStore {
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
         let rows = puts.len();
-        self.run(&Put::new(&self.router.config().key_prefix, puts), rows, call).await
+        self.run(&Put::new(self.router.config(), puts), rows, call).await
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {

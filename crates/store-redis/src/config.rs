@@ -66,6 +66,13 @@ pub struct RedisConfig {
     /// Whether reads go to replicas, which lag behind: a read may then miss what was just written, and
     /// serve what was just replaced. Needs a cluster or Sentinel. Default false.
     pub replica_reads: bool,
+    /// How many replicas must have confirmed a write before it is acknowledged; one that fewer confirm within
+    /// `wait_timeout` is reported as failed, in doubt. With the number of replicas that there are, a failover
+    /// loses nothing that was acknowledged; with fewer it may. Default 0.
+    pub wait_replicas: usize,
+    /// How long to wait for them; the connection takes no other calls meanwhile, so that `connections` should
+    /// be more than 2. Default 500 ms.
+    pub wait_timeout: Duration,
     /// Whether features exist nowhere else, so that `check` warns of a server that may lose them. Default
     /// false.
     pub source_of_truth: bool,
@@ -114,6 +121,8 @@ impl Default for RedisConfig {
             batch_chunk_bytes: 128 << 10,
             max_retries: 5,
             replica_reads: false,
+            wait_replicas: 0,
+            wait_timeout: Duration::from_millis(500),
             source_of_truth: false,
         }
     }
@@ -134,8 +143,8 @@ impl RedisConfig {
     /// | `sentinel_username`, `sentinel_password` | for the Sentinels themselves |
     /// | `tls` | `true` encrypts, for a cluster and Sentinels too |
     /// | `tls_ca`, `tls_cert`, `tls_key` | PEM files; each implies `tls=true` |
-    /// | `connect_timeout`, `response_timeout` | durations, such as `500ms` |
-    /// | `connections`, `batch_chunk`, `batch_chunk_bytes`, `max_retries` | numbers |
+    /// | `connect_timeout`, `response_timeout`, `wait_timeout` | durations, such as `500ms` |
+    /// | `connections`, `batch_chunk`, `batch_chunk_bytes`, `max_retries`, `wait_replicas` | numbers |
     /// | `connect_lazily`, `replica_reads`, `source_of_truth` | `true` or `false` |
     ///
     /// # Errors
@@ -189,6 +198,8 @@ impl RedisConfig {
             batch_chunk_bytes: or(params.take("batch_chunk_bytes")?, defaults.batch_chunk_bytes),
             max_retries: or(params.take("max_retries")?, defaults.max_retries),
             replica_reads: params.take("replica_reads")?.unwrap_or(false),
+            wait_replicas: or(params.take("wait_replicas")?, defaults.wait_replicas),
+            wait_timeout: params.take_duration("wait_timeout")?.unwrap_or(defaults.wait_timeout),
             source_of_truth: params.take("source_of_truth")?.unwrap_or(false),
         };
         params.finish()?;
@@ -228,6 +239,7 @@ impl RedisConfig {
             (!(1..=64).contains(&self.connections), "`connections` must be from 1 to 64"),
             (!(1..=10_000).contains(&self.batch_chunk), "`batch_chunk` must be from 1 to 10000"),
             (self.batch_chunk_bytes == 0, "`batch_chunk_bytes` is zero"),
+            (self.wait_timeout.is_zero(), "`wait_timeout` is zero: no replica could answer in time"),
         ] {
             if wrong {
                 return Err(Error::invalid_argument(format!("the Redis settings: {what}")));
@@ -311,7 +323,7 @@ mod tests {
             "redis-sentinel://a:1,b/3?username=u&password=p&key_prefix=x:&service_name=main\
              &sentinel_username=su&sentinel_password=sp&tls=true&tls_ca=ca.pem&tls_cert=c.pem&tls_key=k.pem\
              &connect_lazily=true&connect_timeout=1ms&response_timeout=2ms&connections=3&batch_chunk=4&batch_chunk_bytes=5\
-             &max_retries=6&replica_reads=true&source_of_truth=true",
+             &max_retries=6&replica_reads=true&wait_replicas=7&wait_timeout=8ms&source_of_truth=true",
         );
         let sentinel = SentinelConfig {
             service_name: "main".to_owned(),
@@ -342,6 +354,8 @@ mod tests {
             batch_chunk_bytes: 5,
             max_retries: 6,
             replica_reads: true,
+            wait_replicas: 7,
+            wait_timeout: Duration::from_millis(8),
             source_of_truth: true,
         };
         assert_eq!(config, expected);
@@ -376,6 +390,7 @@ mod tests {
             ("redis://h?connections=many", "connections"),
             ("redis://h?batch_chunk=0", "batch_chunk"),
             ("redis://h?connect_timeout=0s", "connect_timeout"),
+            ("redis://h?wait_timeout=0s", "wait_timeout"),
         ] {
             let error = url.parse::<RedisConfig>().unwrap_err();
             assert!(error.message().contains(named), "{url}: {error}");

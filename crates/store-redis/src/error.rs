@@ -117,6 +117,11 @@ fn from_reply(code: &str, details: &str, server: &str) -> Failure {
             "the server is a replica and takes no writes; address the primary",
             Next::Reconnect,
         ),
+        "UNBLOCKED" => because(
+            K::Unavailable,
+            "the server has become a replica before others had confirmed the write; address the primary",
+            Next::Reconnect,
+        ),
         "MOVED" | "ASK" => redirected(code, details, server, said),
         "NOSCRIPT" => because(K::Unavailable, "the server has forgotten the script; try again", Next::Load),
         "OOM" => because(
@@ -242,6 +247,7 @@ mod tests {
             ("BUSY Redis is busy running a script.", K::Unavailable, true, Next::Wait),
             ("NOREPLICAS Not enough good replicas to write.", K::Unavailable, true, Next::Wait),
             ("READONLY You can't write against a read only replica.", K::Unavailable, true, Next::Reconnect),
+            ("UNBLOCKED force unblock from blocking operation", K::Unavailable, true, Next::Reconnect),
             ("MOVED 3999 127.0.0.1:6381", K::Unavailable, true, Next::Moved("127.0.0.1".to_owned(), 6381)),
             ("MOVED 3999 :6381", K::Unavailable, true, Next::Moved("h".to_owned(), 6381)),
             ("ASK 3999 [::1]:6381", K::Unavailable, true, Next::Ask("::1".to_owned(), 6381)),

@@ -1,9 +1,10 @@
 -- Replaces records whose precondition holds. KEYS: the records. ARGV: the precondition, the time to live in
--- milliseconds or 0, then for each key its new bytes and, for "unchanged", its old ones.
+-- milliseconds or 0, whether replicas are waited for (1 or 0), then for each key its new bytes and, for
+-- "unchanged", its old ones.
 -- Replies 1 when all are stored; otherwise for each key 1, the bytes in the way, or nil where there are none.
-local when, ttl = ARGV[1], ARGV[2]
+local when, ttl, waits = ARGV[1], ARGV[2], ARGV[3] == '1'
 local step = when == 'unchanged' and 2 or 1
-local at = 3 - step
+local at = 4 - step
 local same_shape = when == 'not_newer_same_shape'
 local compare = same_shape or when == 'not_newer'
 local answers
@@ -37,6 +38,14 @@ for i, key in ipairs(KEYS) do
     answer = { ok = found.err }
   elseif not holds then
     answer = redis.call('GET', key)
+    if waits and answer then
+      -- What is in the way is an answer too, and replicas may not have it yet: written as it is, it is
+      -- among what is waited for.
+      local again = redis.pcall('SET', key, answer, 'KEEPTTL')
+      if again.err then
+        answer = { ok = again.err }
+      end
+    end
   else
     local stored
     if ttl == '0' then

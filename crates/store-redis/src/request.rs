@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use feature_core::ErrorKind::DeadlineExceeded;
-use feature_core::{CallContext, Result};
+use feature_core::{CallContext, ErrorKind, Result};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -268,6 +268,14 @@ async fn send<O: Operation>(
     }
     let mut request = request.asking(*asking);
     let parts = operation.commands(rows, *alone || router.each_key_alone(), &mut request);
+    let config = router.config();
+    let needed = if O::WRITES { config.wait_replicas } else { 0 };
+    if needed > 0 {
+        // The connection is held up for so long; nobody waits beyond the deadline.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let millis = config.wait_timeout.min(left).as_millis().max(1);
+        request.push([&b"WAIT"[..], needed.to_string().as_bytes(), millis.to_string().as_bytes()]);
+    }
     let mut replies = match node.send_rows(request, rows.len(), deadline).await {
         Ok(replies) => replies,
         Err(failure) => return rows.iter().map(|row| (*row, Err(failure.clone()))).collect(),
@@ -287,17 +295,43 @@ async fn send<O: Operation>(
             _ => None,
         });
         match error {
-            Some(failure) => {
-                if failure.next == Next::Reconnect {
-                    node.reset();
-                }
-                outcomes.extend(rows.into_iter().map(|row| (row, Err(failure.clone()))));
-            }
+            Some(failure) => outcomes.extend(rows.into_iter().map(|row| (row, Err(failure.clone())))),
             None => {
                 let answers = operation.answers(&rows, replies, &node.name);
                 outcomes.extend(rows.into_iter().zip(answers));
             }
         }
     }
+    if needed > 0
+        && let Err(failure) = confirmed(replies.last(), needed, &node.name)
+    {
+        for (_, outcome) in outcomes.iter_mut().filter(|(_, outcome)| outcome.is_ok()) {
+            *outcome = Err(failure.clone());
+        }
+    }
+    // A script tells of a replica row by row.
+    let replaced = |failure: &Failure| failure.next == Next::Reconnect;
+    if outcomes.iter().any(|(_, outcome)| outcome.as_ref().err().is_some_and(replaced)) {
+        node.reset();
+    }
     outcomes
+}
+
+/// Whether enough replicas have what was written; where they do not, it may still be lost.
+fn confirmed(reply: Option<Reply>, needed: usize, server: &str) -> Result<(), Failure> {
+    let failure = match reply {
+        Some(Reply::Int(replicas)) if usize::try_from(replicas).is_ok_and(|have| have >= needed) => {
+            return Ok(());
+        }
+        Some(Reply::Int(replicas)) => {
+            let message = format!(
+                "{server}: {replicas} of the {needed} replicas in wait_replicas have confirmed the write \
+                 within wait_timeout; see to the replicas, and send it again"
+            );
+            Failure::new(ErrorKind::Unavailable, message, Next::Fail)
+        }
+        Some(Reply::Error(error)) => from_server(&error, server),
+        _ => Failure::garbled(server),
+    };
+    Err(Failure { in_doubt: true, ..failure })
 }

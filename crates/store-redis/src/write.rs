@@ -7,6 +7,7 @@ use std::time::Duration;
 use feature_core::{Precondition, PutOutcome, RecordPut};
 use sha1_smol::Sha1;
 
+use crate::config::RedisConfig;
 use crate::error::Failure;
 use crate::key;
 use crate::read::record;
@@ -22,19 +23,22 @@ static HASH: LazyLock<String> = LazyLock::new(|| Sha1::from(CODE).digest().to_st
 pub(crate) struct Put {
     puts: Vec<RecordPut>,
     keys: Vec<String>,
+    /// Whether replicas have to have what is answered.
+    waits: bool,
 }
 
 impl Put {
-    pub(crate) fn new(prefix: &str, puts: Vec<RecordPut>) -> Self {
-        let keys = puts.iter().map(|put| key::encode(prefix, &put.key)).collect();
-        Self { puts, keys }
+    pub(crate) fn new(config: &RedisConfig, puts: Vec<RecordPut>) -> Self {
+        let keys = puts.iter().map(|put| key::encode(&config.key_prefix, &put.key)).collect();
+        Self { puts, keys, waits: config.wait_replicas > 0 }
     }
 
     fn push(&self, (when, ttl): (&str, u64), rows: &[usize], request: &mut Request) {
         let (count, ttl) = (rows.len().to_string(), ttl.to_string());
         let head = ["EVALSHA", &*HASH, &count].map(str::as_bytes);
         let keys = rows.iter().map(|row| self.keys[*row].as_bytes());
-        let common = [when, &ttl].map(str::as_bytes);
+        let waits = if self.waits { "1" } else { "0" };
+        let common = [when, &ttl, waits].map(str::as_bytes);
         let values = rows.iter().flat_map(|row| {
             let put = &self.puts[*row];
             once(&put.bytes[..]).chain(replaced(put))

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use common::{VIEW, entity, open, read, write};
-use feature_core::{EntityKey, ErrorKind, FeatureWrite, OnlineStore, Scope, Timestamp, Ttl, ViewRead};
+use feature_core::{
+    EntityKey, ErrorKind, FeatureWrite, OnlineStore, Scope, Timestamp, Ttl, ViewRead, WriteOutcome,
+};
 use store_testkit::servers::{RedisCluster, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         .test("the_set_up_of_a_store_that_nobody_serves_ends_in_time", nobody_there)
         .test("rows_of_a_batch_expire_each_in_its_own_time", several_ttls)
         .test("a_batch_of_large_records_is_cut_into_several_commands", large_batch)
+        .test("a_write_that_too_few_replicas_confirm_is_in_doubt", unconfirmed)
         .run()
 }
 
@@ -278,4 +281,54 @@ async fn large_batch() -> Outcome {
         found => return Err(format!("calls and superseded rows: {found:?}").into()),
     }
     Ok(())
+}
+
+/// Writes an entity at this second.
+async fn write_at(store: &OnlineStore, second: i64, value: i64) -> Result<WriteOutcome, feature_core::Error> {
+    let at = Some(Timestamp::from_micros(second * 1_000_000));
+    store.write_features("acme", VIEW, &entity(1)?, [("orders", value)], at, None).await
+}
+
+async fn unconfirmed() -> Outcome {
+    let primary = server().await?;
+    let store = open(&format!("{}?wait_replicas=1&wait_timeout=50ms", primary.url())).await?;
+    // It is there; what it has superseded is as much in doubt.
+    for (second, value) in [(20, 7), (10, 8)] {
+        let error = write_at(&store, second, value).await.err().ok_or("there is no replica")?;
+        if error.kind() != ErrorKind::Unavailable || !error.in_doubt() || !error.is_retryable() {
+            return Err(format!("not the error of too few replicas: {error:?}").into());
+        }
+        if !error.message().contains("0 of the 1 replicas in wait_replicas") {
+            return Err(format!("the error does not say what is missing: {error}").into());
+        }
+    }
+    if read(&store, 1).await? != Some(7) {
+        return Err("a write in doubt is not there".into());
+    }
+    let deleted = store.delete("acme", VIEW, &[entity(2)?]).await?;
+    if !matches!(&deleted[..], [Err(error)] if error.in_doubt()) {
+        return Err(format!("a delete that nobody confirms is not in doubt: {deleted:?}").into());
+    }
+    let port = primary.port().ok_or("the server has no port")?.to_string();
+    let options = RedisOptions::default().with(["--replicaof", "127.0.0.1", &port]);
+    let replica = Server::start_redis(&options).await?;
+    let start = tokio::time::Instant::now();
+    while let Err(error) = write_at(&store, 30, 9).await {
+        if start.elapsed() > Duration::from_secs(30) {
+            return Err(error.into());
+        }
+    }
+    let superseded = write_at(&store, 25, 10).await?;
+    if superseded != WriteOutcome::Superseded {
+        return Err(format!("an older write was {superseded:?}").into());
+    }
+    // A key that the replica has lost: what stands in the way of an older write is sent to it again.
+    let key = format!("feast:acme:{VIEW}:customer_id=1");
+    replica.command(&["CONFIG", "SET", "replica-read-only", "no"]).await?;
+    replica.command(&["DEL", &key]).await?;
+    write_at(&store, 25, 10).await?;
+    match replica.command(&["EXISTS", &key]).await?.to_string().as_str() {
+        "1" => Ok(()),
+        _ => Err("a superseded write was acknowledged, and the replica lacks what superseded it".into()),
+    }
 }

@@ -1,5 +1,7 @@
 //! What the tests of faults share.
 
+#![allow(dead_code, reason = "each test program uses some of it")]
+
 use std::sync::Arc;
 
 use feature_core::{EntityKey, OnlineStore, Result};

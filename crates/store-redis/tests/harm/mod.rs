@@ -1,5 +1,7 @@
 //! What tests that do harm wait for.
 
+#![allow(dead_code, reason = "each test program uses some of it")]
+
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};

@@ -6,6 +6,7 @@
 
 mod ledger;
 mod plan;
+mod remote;
 mod report;
 mod stats;
 mod worker;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use plan::LoadPlan;
+pub use remote::{RemoteLoad, RemoteReport};
 pub use report::{LoadReport, Loss, Verification};
 pub use stats::{CallStats, ErrorClass, ErrorStats};
 

@@ -73,6 +73,22 @@ async fn a_write_that_is_refused_for_ever_is_a_conflict_and_stores_nothing() {
 }
 
 #[tokio::test]
+async fn a_write_that_fails_after_a_refusal_may_be_what_was_in_its_own_way() {
+    // The first put took effect without an answer; the backend sent it again, and that was refused.
+    for (operation, number) in [(Operation::Get, 0), (Operation::Put, 1)] {
+        let s = setup(move |call| match call {
+            Call { operation: Operation::Put, number: 0, .. } => Fault::Refuse,
+            call if (call.operation, call.number) == (operation, number) => Fault::Fail(unavailable()),
+            _ => Fault::None,
+        });
+        let error = write(&s.store, "a", 1).await.unwrap_err();
+        assert_eq!((error.kind(), error.in_doubt()), (ErrorKind::Unavailable, true), "{error}");
+    }
+    let s = setup(at_first(Operation::Put, 1, Fault::Fail(unavailable())));
+    assert!(!write(&s.store, "a", 1).await.unwrap_err().in_doubt());
+}
+
+#[tokio::test]
 async fn a_lost_reply_leaves_a_doubt_that_writing_again_settles() {
     let s = setup(at_first(Operation::Put, 1, Fault::LoseReply));
     let error = write(&s.store, "e", 1).await.unwrap_err();

@@ -450,6 +450,9 @@ impl OnlineStore {
                         settle(&attempt.group, stored, true, outcomes);
                     }
                     Ok(PutOutcome::Refused(stored)) => refused.push((attempt, stored)),
+                    Err(error) if attempt.merged.is_some() => {
+                        self.fail(&attempt.group, after_refusal(error), outcomes);
+                    }
                     Err(error) => self.fail(&attempt.group, error, outcomes),
                 }
             }
@@ -476,7 +479,7 @@ impl OnlineStore {
             for ((attempt, _), record) in chunk.into_iter().zip(records) {
                 match record {
                     Ok(stored) => found.push((attempt, stored)),
-                    Err(error) => self.fail(&attempt.group, error, outcomes),
+                    Err(error) => self.fail(&attempt.group, after_refusal(error), outcomes),
                 }
             }
         }
@@ -488,5 +491,13 @@ impl OnlineStore {
         for (row, _) in group.rows() {
             outcomes[*row] = Some(Err(error.clone()));
         }
+    }
+}
+/// The error of a write that was refused before. A backend sends a put again that got no answer, and the refusal
+/// of the second may be the work of the first: so the write may have taken effect.
+fn after_refusal(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => error.with_in_doubt(true),
+        _ => error,
     }
 }

@@ -66,21 +66,21 @@ impl OnlineStoreBackend for AerospikeOnlineStore {
     }
 
     async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
-        match self.cluster.sender(call) {
+        match self.cluster.sender(call, false) {
             Ok(sender) => read::get(&sender, &self.keys, keys).await,
             Err(error) => error.for_rows(keys.len()),
         }
     }
 
     async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
-        match self.cluster.sender(call) {
+        match self.cluster.sender(call, true) {
             Ok(sender) => write::put(&sender, &self.keys, &self.filters, &puts).await,
             Err(error) => error.for_rows(puts.len()),
         }
     }
 
     async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
-        match self.cluster.sender(call) {
+        match self.cluster.sender(call, true) {
             Ok(sender) => write::delete(&sender, &self.keys, keys).await,
             Err(error) => error.for_rows(keys.len()),
         }

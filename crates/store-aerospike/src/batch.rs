@@ -54,6 +54,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) client: &'a Client,
     pub(crate) config: &'a AerospikeConfig,
     pub(crate) call: CallContext,
+    /// Whether the rows change something.
+    pub(crate) writes: bool,
 }
 
 impl Sender<'_> {
@@ -145,6 +147,11 @@ impl Sender<'_> {
         let mut policy = BatchPolicy::default();
         policy.base_policy.total_timeout = millis(left);
         policy.base_policy.socket_timeout = millis(self.config.socket_timeout);
+        if self.writes {
+            // What the client sends again by itself, it forgets to be in doubt about: rows that then have no
+            // server, or another answer. So each attempt is one of ours.
+            policy.base_policy.max_retries = 0;
+        }
         if !self.config.racks.is_empty() {
             policy.base_policy.replica = Replica::PreferRack;
         }
@@ -167,7 +174,11 @@ impl Sender<'_> {
     /// What an error means for a row, and whether it is worth sending again.
     fn failed(&self, error: &aerospike::Error, doubt: bool) -> (Row, bool) {
         let transient = is_transient(error);
-        let doubt = doubt || error.in_doubt();
+        // Of a row alone the client does not say so: a server that gives up waiting for the other copies, or is
+        // given up on, may have stored it.
+        let late = error.server_result_code() == Some(ResultCode::Timeout)
+            || matches!(error.kind(), Native::Timeout);
+        let doubt = doubt || error.in_doubt() || (self.writes && late);
         let answer = match error.server_result_code() {
             Some(code) if !transient => Answer::Code(code, error.clone()),
             _ => Answer::Failed(from_client(error, &self.config.namespace).with_in_doubt(doubt)),

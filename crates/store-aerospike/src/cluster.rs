@@ -68,8 +68,9 @@ impl Cluster {
         self.connected.get().map(|(_, facts)| *facts)
     }
 
-    pub(crate) fn sender(&self, call: CallContext) -> Result<Sender<'_>> {
-        Ok(Sender { client: self.client()?, config: &self.config, call })
+    /// For calls that change something, or for those that do not.
+    pub(crate) fn sender(&self, call: CallContext, writes: bool) -> Result<Sender<'_>> {
+        Ok(Sender { client: self.client()?, config: &self.config, call, writes })
     }
 
     pub(crate) async fn close(&self) -> Result<()> {

@@ -62,7 +62,7 @@ pub(crate) async fn purge(
                 keys.extend(record.key);
             }
         }
-        let sender = cluster.sender(CallContext::with_timeout(PATIENCE))?;
+        let sender = cluster.sender(CallContext::with_timeout(PATIENCE), true)?;
         let deleted = write::delete_keys(&sender, keys.len(), |row| Ok(keys[row].clone())).await;
         let removed = deleted.iter().filter(|row| matches!(row, Ok(true))).count() as u64;
         report.removed += removed;

@@ -60,6 +60,7 @@ async fn client(network: &Network, member: usize, url: &str) -> TestResult<Remot
 
 /// Reads all back, says how much was lost, and returns that. No fault excuses a value that was never written
 /// there, or was refused without a doubt.
+#[expect(clippy::print_stdout, reason = "what was lost is for whoever reads the run")]
 async fn verify(ended: &RemoteReport, what: &str) -> TestResult<usize> {
     let verification = ended.verify().await?;
     println!("{what}: {}", ended.summary(&verification));

@@ -3,30 +3,33 @@
 -- "unchanged", its old ones.
 -- Replies 1 when all are stored; otherwise for each key 1, the bytes in the way, or nil where there are none.
 local when, ttl, waits = ARGV[1], ARGV[2], ARGV[3] == '1'
+-- What is looked up once for a call is not looked up for each row.
+local pcall, unpack, sub = redis.pcall, struct.unpack, string.sub
 local step = when == 'unchanged' and 2 or 1
 local at = 4 - step
 local same_shape = when == 'not_newer_same_shape'
 local compare = same_shape or when == 'not_newer'
+local for_ever = ttl == '0'
 local answers
-for i, key in ipairs(KEYS) do
+for i = 1, #KEYS do
   at = at + step
-  local new = ARGV[at]
+  local key, new = KEYS[i], ARGV[at]
   local holds, found
   if compare then
     -- Bytes 4 to 12 of a record are its event time, 20 to 28 its shape. Numbers here are exact to 53 bits
     -- only, so that a time is compared in two halves.
     -- Texts, since the server would print numbers at some cost.
-    found = redis.pcall('GETRANGE', key, '4', '27')
+    found = pcall('GETRANGE', key, '4', '27')
     if found == '' then
       holds = true
     elseif #found == 24 then
-      local high, low = struct.unpack('>I4I4', found)
-      local new_high, new_low = struct.unpack('>I4I4', new, 5)
+      local high, low = unpack('>I4I4', found)
+      local new_high, new_low = unpack('>I4I4', new, 5)
       holds = (high < new_high or (high == new_high and low <= new_low))
-        and (not same_shape or string.sub(found, 17) == string.sub(new, 21, 28))
+        and (not same_shape or sub(found, 17) == sub(new, 21, 28))
     end
   else
-    found = redis.pcall('GET', key)
+    found = pcall('GET', key)
     if when == 'absent' then
       holds = found == false
     else
@@ -34,27 +37,27 @@ for i, key in ipairs(KEYS) do
     end
   end
   local answer = 1
-  if type(found) == 'table' then
+  if holds then
+    local stored
+    if for_ever then
+      stored = pcall('SET', key, new)
+    else
+      stored = pcall('SET', key, new, 'PX', ttl)
+    end
+    if stored.err then
+      answer = { ok = stored.err }
+    end
+  elseif type(found) == 'table' then
     answer = { ok = found.err }
-  elseif not holds then
+  else
     answer = redis.call('GET', key)
     if waits and answer then
       -- What is in the way is an answer too, and replicas may not have it yet: written as it is, it is
       -- among what is waited for.
-      local again = redis.pcall('SET', key, answer, 'KEEPTTL')
+      local again = pcall('SET', key, answer, 'KEEPTTL')
       if again.err then
         answer = { ok = again.err }
       end
-    end
-  else
-    local stored
-    if ttl == '0' then
-      stored = redis.pcall('SET', key, new)
-    else
-      stored = redis.pcall('SET', key, new, 'PX', ttl)
-    end
-    if stored.err then
-      answer = { ok = stored.err }
     end
   end
   if answer ~= 1 and not answers then

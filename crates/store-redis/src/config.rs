@@ -56,7 +56,7 @@ pub struct RedisConfig {
     pub response_timeout: Duration,
     /// Connections to each node. Default 2.
     pub connections: usize,
-    /// Most records that one command touches; other clients' commands run in between. Default 128.
+    /// Most records that one command touches; other clients' commands run in between. Default 256.
     pub batch_chunk: usize,
     /// About how many bytes one command brings, at most; one record may be larger. Default 128 KiB.
     pub batch_chunk_bytes: usize,
@@ -117,7 +117,7 @@ impl Default for RedisConfig {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(2),
             connections: 2,
-            batch_chunk: 128,
+            batch_chunk: 256,
             batch_chunk_bytes: 128 << 10,
             max_retries: 5,
             replica_reads: false,

@@ -300,16 +300,32 @@ impl OnlineStoreBuilder {
 }
 
 /// Numbers distinct things in order of first appearance.
-struct Distinct<K>(HashMap<K, usize, foldhash::fast::RandomState>);
+struct Distinct<K> {
+    /// The first, as long as there is no other: many calls are about one thing, which needs no map.
+    only: Option<K>,
+    all: HashMap<K, usize, foldhash::fast::RandomState>,
+}
 
 impl<K: Eq + Hash> Distinct<K> {
     fn with_capacity(n: usize) -> Self {
-        Self(HashMap::with_capacity_and_hasher(n, Default::default()))
+        let n = if n > 1 { n } else { 0 };
+        Self { only: None, all: HashMap::with_capacity_and_hasher(n, Default::default()) }
     }
 
     /// The thing's number: how many others have been seen before it.
     fn number(&mut self, thing: K) -> usize {
-        let next = self.0.len();
-        *self.0.entry(thing).or_insert(next)
+        if self.all.is_empty() {
+            match self.only.take() {
+                Some(only) if only != thing => {
+                    self.all.insert(only, 0);
+                }
+                only => {
+                    self.only = only.or(Some(thing));
+                    return 0;
+                }
+            }
+        }
+        let next = self.all.len();
+        *self.all.entry(thing).or_insert(next)
     }
 }

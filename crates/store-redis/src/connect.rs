@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use crate::dial::Dialer;
 use crate::error::{Failure, Next, from_client, from_server};
+use crate::joint::Share;
 use crate::resp::{Replies, Reply, Request};
-use crate::wire::Wire;
+use crate::wire::{Sent, Wire};
+use crate::write::Row;
 
 /// After a connection could not be made, it is not tried again for this long: what waits fails at once.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -223,6 +225,25 @@ impl Node {
         rows: usize,
         deadline: Instant,
     ) -> Result<Replies, Failure> {
+        self.send_any(Sent::Request(request), rows, deadline).await.map(|(replies, _)| replies)
+    }
+
+    /// The same, for a row that may share its command with others; tells which of them it was.
+    pub(crate) async fn send_row(
+        &self,
+        key: String,
+        row: Row,
+        deadline: Instant,
+    ) -> Result<(Replies, Share), Failure> {
+        self.send_any(Sent::Row(key, row), 1, deadline).await
+    }
+
+    async fn send_any(
+        &self,
+        sent: Sent,
+        rows: usize,
+        deadline: Instant,
+    ) -> Result<(Replies, Share), Failure> {
         let link = self.link();
         let _under_way = link.begin(rows);
         let out_of_time = |in_doubt| Failure {
@@ -236,7 +257,7 @@ impl Node {
         let connecting = tokio::time::timeout_at(deadline, link.connection(self));
         let connection = connecting.await.map_err(|_| out_of_time(false))??;
         let started = Instant::now();
-        let Ok(replies) = tokio::time::timeout_at(deadline, connection.wire.send(request)).await else {
+        let Ok(replies) = tokio::time::timeout_at(deadline, connection.wire.send(sent)).await else {
             let mut silent = lock(&connection.silent_since);
             let since = *silent.get_or_insert(started);
             drop(silent);

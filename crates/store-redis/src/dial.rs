@@ -16,8 +16,9 @@ use tokio_rustls::TlsConnector;
 use crate::config::{RedisConfig, TlsConfig};
 use crate::connect::Role;
 use crate::error::{BACKEND, Failure, from_client, from_server};
+use crate::joint::Limits;
 use crate::resp::{Reply, Request};
-use crate::wire::{Stream, Wire};
+use crate::wire::{Sent, Stream, Wire};
 
 /// What every connection of a store has in common.
 pub(crate) struct Dialer {
@@ -35,20 +36,23 @@ impl Dialer {
 
     /// A connection that commands of this role can be sent on.
     pub(crate) async fn dial(&self, role: Role, host: &str, port: u16, name: &str) -> Result<Wire, Failure> {
-        let wire = Wire::new(self.stream(host, port).await.map_err(|e| from_client(&e, name, false))?);
+        let stream = self.stream(host, port).await.map_err(|e| from_client(&e, name, false))?;
+        let RedisConfig { batch_chunk: rows, batch_chunk_bytes: bytes, .. } = self.config;
+        let wire = Wire::new(stream, Limits { rows, bytes });
         let refused = |error: Arc<io::Error>| from_client(&error, name, false);
         let (needed, told) = self.login(role);
         // All of it is under way before the first reply. A server that is full or shut says so to whatever comes first.
-        let needed: Vec<_> = needed.into_iter().map(|command| wire.send(command)).collect();
-        let told: Vec<_> = told.into_iter().map(|command| wire.send(command)).collect();
+        let send = |command| wire.send(Sent::Request(command));
+        let needed: Vec<_> = needed.into_iter().map(send).collect();
+        let told: Vec<_> = told.into_iter().map(send).collect();
         let (needed, told) = join(join_all(needed), join_all(told)).await;
         for reply in needed {
-            if let Some(Reply::Error(error)) = reply.map_err(refused)?.next() {
+            if let Some(Reply::Error(error)) = reply.map_err(refused)?.0.next() {
                 return Err(from_server(&error, name));
             }
         }
         for reply in told {
-            if let Some(Reply::Error(error)) = reply.map_err(refused)?.next() {
+            if let Some(Reply::Error(error)) = reply.map_err(refused)?.0.next() {
                 let failure = from_server(&error, name);
                 let is_shut = error.starts_with(b"DENIED");
                 if is_shut || failure.error.kind() == ErrorKind::Throttled {

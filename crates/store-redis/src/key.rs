@@ -2,12 +2,31 @@
 
 use feature_core::{Error, RecordKey, Result, Scope};
 
-/// The key of a record.
-pub(crate) fn encode(prefix: &str, key: &RecordKey) -> String {
-    let mut text = String::with_capacity(prefix.len() + key.text_len());
-    text.push_str(prefix);
-    key.write_text(&mut text);
-    text
+/// The keys of records, one after the other: a text for each would cost more than writing it.
+pub(crate) struct Keys {
+    text: String,
+    /// Where each key ends in `text`.
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    pub(crate) fn encode<'a>(prefix: &str, keys: impl Iterator<Item = &'a RecordKey> + Clone) -> Self {
+        let bytes = keys.clone().map(|key| prefix.len() + key.text_len()).sum();
+        let mut text = String::with_capacity(bytes);
+        let encode = |key: &RecordKey| {
+            text.push_str(prefix);
+            key.write_text(&mut text);
+            text.len()
+        };
+        let ends = keys.map(encode).collect();
+        Self { text, ends }
+    }
+
+    /// The key of this row.
+    pub(crate) fn of(&self, row: usize) -> &str {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[row]]
+    }
 }
 
 /// The record that a key belongs to; `None` for another program's key.
@@ -43,7 +62,10 @@ mod tests {
     fn keys_are_those_of_the_published_layout() {
         let view = ViewKey::new("acme-corp", "customer_features").unwrap();
         let key = RecordKey::new(view, EntityKey::new("customer_id", "cust-123").unwrap());
-        let text = encode("feast:", &key);
+        let keys = [key.clone(), RecordKey::new(key.view().clone(), EntityKey::new("id", 7).unwrap())];
+        let encoded = Keys::encode("feast:", keys.iter());
+        assert_eq!(encoded.of(1), "feast:acme-corp:customer_features:id=7");
+        let text = encoded.of(0);
         assert_eq!(text, "feast:acme-corp:customer_features:customer_id=cust-123");
         assert_eq!(decode("feast:", text.as_bytes()).unwrap().unwrap(), key);
         assert!(decode("other:", text.as_bytes()).is_none());

@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod dial;
 mod error;
+mod joint;
 mod key;
 mod read;
 mod request;

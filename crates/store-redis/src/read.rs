@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use feature_core::{RecordKey, VersionedRecord};
 
 use crate::error::{Failure, from_server};
-use crate::key;
+use crate::key::Keys;
 use crate::request::{Operation, Part};
 use crate::resp::{Reply, Request};
 
@@ -34,17 +34,17 @@ impl Misses {
 
 /// Reads records.
 pub(crate) struct Get<'a> {
-    keys: Vec<String>,
+    keys: Keys,
     misses: &'a Misses,
 }
 
 impl<'a> Get<'a> {
     pub(crate) fn new(prefix: &str, keys: &[RecordKey], misses: &'a Misses) -> Self {
-        Self { keys: keys.iter().map(|key| key::encode(prefix, key)).collect(), misses }
+        Self { keys: Keys::encode(prefix, keys.iter()), misses }
     }
 
     fn push(&self, command: &'static str, rows: &[usize], request: &mut Request) {
-        let keys = rows.iter().map(|row| self.keys[*row].as_bytes());
+        let keys = rows.iter().map(|row| self.keys.of(*row).as_bytes());
         request.push(once(command.as_bytes()).chain(keys));
     }
 }
@@ -55,7 +55,7 @@ impl Operation for Get<'_> {
     const WRITES: bool = false;
 
     fn key(&self, row: usize) -> &[u8] {
-        self.keys[row].as_bytes()
+        self.keys.of(row).as_bytes()
     }
 
     fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part> {
@@ -112,11 +112,11 @@ pub(crate) fn record(value: Option<Reply>, server: &str) -> Result<Option<Versio
 }
 
 /// Removes records.
-pub(crate) struct Delete(Vec<String>);
+pub(crate) struct Delete(Keys);
 
 impl Delete {
     pub(crate) fn new(prefix: &str, keys: &[RecordKey]) -> Self {
-        Self(keys.iter().map(|key| key::encode(prefix, key)).collect())
+        Self(Keys::encode(prefix, keys.iter()))
     }
 }
 
@@ -126,7 +126,7 @@ impl Operation for Delete {
     const WRITES: bool = true;
 
     fn key(&self, row: usize) -> &[u8] {
-        self.0[row].as_bytes()
+        self.0.of(row).as_bytes()
     }
 
     fn commands(&self, rows: &[usize], _: bool, request: &mut Request) -> Vec<Part> {

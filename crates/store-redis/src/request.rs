@@ -13,7 +13,7 @@ use crate::config::RedisConfig;
 use crate::connect::Node;
 use crate::error::{Failure, Next, from_server};
 use crate::resp::{Reply, Request};
-use crate::router::Router;
+use crate::router::{Locate, Router};
 
 /// How often a row follows a redirection, or has the script loaded, before it waits like any other.
 const AT_ONCE: usize = 4;
@@ -47,6 +47,16 @@ pub(crate) trait Operation: Sync {
         replies: Vec<Reply>,
         server: &str,
     ) -> Vec<Result<Self::Answer, Failure>>;
+
+    /// Sends a row so that it may share a command with those of other callers, where that is possible.
+    fn send_jointly(
+        &self,
+        _node: &Node,
+        _row: usize,
+        _deadline: Instant,
+    ) -> impl Future<Output = Option<Result<Self::Answer, Failure>>> + Send {
+        async { None }
+    }
 }
 
 /// Commands of a request that belong together.
@@ -105,9 +115,13 @@ pub(crate) async fn run<O: Operation>(
     while !open.is_empty() {
         let (groups, homeless) = group(router, operation, &open, &progress, first);
         // All are under way together: it is one round trip.
-        let groups = cut(router.config(), operation, groups);
-        let sent = groups.iter().map(|group| send(router, group, operation, deadline));
-        let mut outcomes: Vec<_> = join_all(sent).await.into_iter().flatten().collect();
+        let mut outcomes = match &cut(router.config(), operation, groups)[..] {
+            [group] => send(router, group, operation, deadline).await,
+            groups => {
+                let sent = groups.iter().map(|group| send(router, group, operation, deadline));
+                join_all(sent).await.into_iter().flatten().collect()
+            }
+        };
         outcomes.extend(homeless.into_iter().map(|row| (row, Err(Failure::homeless()))));
 
         let mut wait = false;
@@ -207,6 +221,11 @@ fn group<O: Operation>(
 ) -> (Vec<Group>, Vec<usize>) {
     // What a replica did not answer, the primary may.
     let locate = router.locator(first && !O::WRITES);
+    if let (Locate::Same(Some(node)), []) = (&locate, progress) {
+        let node = Arc::clone(node);
+        let group = Group { node, asking: false, load: false, alone: false, rows: open.to_vec() };
+        return (vec![group], Vec::new());
+    }
     let mut groups: Vec<Group> = Vec::new();
     let mut homeless = Vec::new();
     for row in open.iter().copied() {
@@ -214,7 +233,7 @@ fn group<O: Operation>(
         let (load, alone) = before.map_or((false, false), |row| (row.load, row.alone));
         let (node, asking) = match before.and_then(|row| row.target.as_ref()) {
             Some((node, asking)) => (Some(Arc::clone(node)), *asking),
-            None => (locate(operation.key(row)), false),
+            None => (locate.of(operation.key(row)), false),
         };
         let Some(node) = node else {
             homeless.push(row);
@@ -236,7 +255,7 @@ fn group<O: Operation>(
 fn cut<O: Operation>(config: &RedisConfig, operation: &O, groups: Vec<Group>) -> Vec<Group> {
     let mut pieces: Vec<Group> = Vec::with_capacity(groups.len());
     for Group { node, asking, load, alone, rows } in groups {
-        let (mut piece, mut bytes) = (Vec::new(), 0);
+        let (mut piece, mut bytes) = (Vec::with_capacity(rows.len().min(config.batch_chunk)), 0);
         let group = |rows| Group { node: Arc::clone(&node), asking, load, alone, rows };
         for row in rows {
             let weight = operation.weight(row);
@@ -262,14 +281,21 @@ async fn send<O: Operation>(
     deadline: Instant,
 ) -> Vec<(usize, Result<O::Answer, Failure>)> {
     let Group { node, asking, load, alone, rows } = group;
+    let alone = *alone || router.each_key_alone();
+    let config = router.config();
+    let needed = if O::WRITES { config.wait_replicas } else { 0 };
+    if let [row] = rows[..]
+        && !(alone || *load || *asking || needed > 0)
+        && let Some(outcome) = operation.send_jointly(node, row, deadline).await
+    {
+        return checked(node, vec![(row, outcome)]);
+    }
     let mut request = Request::default();
     if let Some(script) = O::SCRIPT.filter(|_| *load) {
         request.push([b"SCRIPT", &b"LOAD"[..], script.as_bytes()]);
     }
     let mut request = request.asking(*asking);
-    let parts = operation.commands(rows, *alone || router.each_key_alone(), &mut request);
-    let config = router.config();
-    let needed = if O::WRITES { config.wait_replicas } else { 0 };
+    let parts = operation.commands(rows, alone, &mut request);
     if needed > 0 {
         // The connection is held up for so long; nobody waits beyond the deadline.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -309,7 +335,14 @@ async fn send<O: Operation>(
             *outcome = Err(failure.clone());
         }
     }
-    // A script tells of a replica row by row.
+    checked(node, outcomes)
+}
+
+/// Gives up connections where an outcome says that another server is behind the address. A script says so row by row.
+fn checked<A>(
+    node: &Node,
+    outcomes: Vec<(usize, Result<A, Failure>)>,
+) -> Vec<(usize, Result<A, Failure>)> {
     let replaced = |failure: &Failure| failure.next == Next::Reconnect;
     if outcomes.iter().any(|(_, outcome)| outcome.as_ref().err().is_some_and(replaced)) {
         node.reset();

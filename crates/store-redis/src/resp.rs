@@ -99,8 +99,8 @@ impl Reply {
     }
 }
 
-/// The replies to a request, in order.
-#[derive(Debug)]
+/// The replies to a request, in order. Clones share the bytes.
+#[derive(Clone, Debug)]
 pub(crate) struct Replies {
     bytes: Bytes,
     at: usize,

@@ -31,7 +31,23 @@ enum Topology {
 }
 
 /// Finds the node for a key.
-pub(crate) type Locate<'a> = Box<dyn Fn(&[u8]) -> Option<Arc<Node>> + Send + Sync + 'a>;
+type ByKey<'a> = Box<dyn Fn(&[u8]) -> Option<Arc<Node>> + Send + Sync + 'a>;
+
+/// The nodes for keys, where they are known.
+pub(crate) enum Locate<'a> {
+    /// All keys have the same.
+    Same(Option<Arc<Node>>),
+    ByKey(ByKey<'a>),
+}
+
+impl Locate<'_> {
+    pub(crate) fn of(&self, key: &[u8]) -> Option<Arc<Node>> {
+        match self {
+            Self::Same(node) => node.clone(),
+            Self::ByKey(locate) => locate(key),
+        }
+    }
+}
 
 impl Router {
     pub(crate) fn new(config: RedisConfig) -> Result<Self> {
@@ -72,12 +88,10 @@ impl Router {
             self.learn_in_background();
         }
         match &self.topology {
-            Topology::Single(node) => Box::new(|_| Some(Arc::clone(node))),
-            Topology::Sentinel(sentinel) => {
-                let node = if replicas { sentinel.reader() } else { sentinel.primary() };
-                Box::new(move |_| node.clone())
-            }
-            Topology::Cluster(cluster) => Box::new(cluster.locator(replicas)),
+            Topology::Single(node) => Locate::Same(Some(Arc::clone(node))),
+            Topology::Sentinel(sentinel) if replicas => Locate::Same(sentinel.reader()),
+            Topology::Sentinel(sentinel) => Locate::Same(sentinel.primary()),
+            Topology::Cluster(cluster) => Locate::ByKey(Box::new(cluster.locator(replicas))),
         }
     }
 

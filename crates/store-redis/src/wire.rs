@@ -6,24 +6,38 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::{Sleep, sleep};
 
+use crate::joint::{Joint, Joints, Limits, Share};
 use crate::resp::{Boundary, Replies, Request};
+use crate::write::{self, Row};
 
 /// Requests that may wait for their replies; further callers wait before they send.
 const WAITING_REQUESTS: usize = 4_096;
 /// Room for what comes in. Doubled when it was full, up to the second.
 const ROOM: usize = 16 << 10;
 const MOST_ROOM: usize = 64 << 10;
+/// Rows gather for no longer, where the way to the server and back takes long.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// Bytes there and back, encrypted or not.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// What a caller sends.
+pub(crate) enum Sent {
+    /// Commands of its own.
+    Request(Request),
+    /// A row, with its key, that may share a command with those of other callers.
+    Row(String, Row),
+}
 
 /// A connection. Clones share it; the last one closes it.
 #[derive(Clone)]
@@ -50,21 +64,58 @@ struct Sending {
     sent: usize,
     flushed: bool,
     waiting: VecDeque<Waiting>,
+    joints: Joints<Caller>,
     /// Wakes the task that reads, which also sends what a caller could not send at once.
     task: Option<Waker>,
     /// Why nothing can be sent any more.
     ended: Option<Arc<io::Error>>,
 }
 
+/// A request that has been sent.
 struct Waiting {
     replies: usize,
-    caller: oneshot::Sender<Result<Replies, Arc<io::Error>>>,
+    callers: Callers,
+}
+
+enum Callers {
+    One(Caller),
+    /// Those whose rows share a command.
+    Joint(Vec<Caller>),
+}
+
+/// Who waits for replies.
+struct Caller {
+    answer: oneshot::Sender<Answer>,
     _place: OwnedSemaphorePermit,
+}
+
+/// Replies, and which row of theirs is the caller's.
+type Answer = Result<(Replies, Share), Arc<io::Error>>;
+
+impl Caller {
+    fn tell(self, answer: Answer) {
+        // One that has given up does not want to know.
+        let _ = self.answer.send(answer);
+    }
+}
+
+impl Callers {
+    fn tell(self, answer: Result<Replies, Arc<io::Error>>) {
+        match self {
+            Self::One(caller) => caller.tell(answer.map(|replies| (replies, Share::ALL))),
+            Self::Joint(callers) => {
+                let of = callers.len();
+                for (at, caller) in callers.into_iter().enumerate() {
+                    caller.tell(answer.clone().map(|replies| (replies, Share { at, of })));
+                }
+            }
+        }
+    }
 }
 
 impl Wire {
     /// Begins to read from a stream.
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+    pub(crate) fn new(stream: Box<dyn Stream>, limits: Limits) -> Self {
         let (from, to) = tokio::io::split(stream);
         let sending = Sending {
             to,
@@ -72,12 +123,19 @@ impl Wire {
             sent: 0,
             flushed: true,
             waiting: VecDeque::new(),
+            joints: Joints::new(limits),
             task: None,
             ended: None,
         };
         let shared = Arc::new(Shared(Mutex::new(sending)));
-        let reading =
-            Reading { shared: Arc::clone(&shared), from, bytes: BytesMut::new(), room: ROOM, boundary: None };
+        let reading = Reading {
+            shared: Arc::clone(&shared),
+            from,
+            bytes: BytesMut::new(),
+            room: ROOM,
+            boundary: None,
+            gathering: None,
+        };
         let task = tokio::spawn(reading.run()).abort_handle();
         Self(Arc::new(Handle { shared, places: Arc::new(Semaphore::new(WAITING_REQUESTS)), task }))
     }
@@ -90,12 +148,19 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection ends before all replies have come.
-    pub(crate) async fn send(&self, request: Request) -> Result<Replies, Arc<io::Error>> {
-        let replies = request.commands();
+    pub(crate) async fn send(&self, sent: Sent) -> Answer {
         let place =
             Arc::clone(&self.0.places).acquire_owned().await.map_err(|e| Arc::new(io::Error::other(e)))?;
         let (caller, answer) = oneshot::channel();
-        self.0.shared.lock().push(request.into_bytes(), Waiting { replies, caller, _place: place })?;
+        let caller = Caller { answer: caller, _place: place };
+        match sent {
+            Sent::Request(request) => {
+                let replies = request.commands();
+                let waiting = Waiting { replies, callers: Callers::One(caller) };
+                self.0.shared.lock().push(request, waiting)?;
+            }
+            Sent::Row(key, row) => self.0.shared.lock().push_row(key, row, caller)?,
+        }
         answer.await.unwrap_or_else(|_| Err(Arc::new(io::ErrorKind::ConnectionAborted.into())))
     }
 }
@@ -110,25 +175,20 @@ impl Shared {
         let mut sending = self.lock();
         let error = Arc::clone(sending.ended.get_or_insert_with(|| Arc::new(error)));
         sending.bytes = Vec::new();
-        for waiting in sending.waiting.drain(..) {
-            // One that has given up does not want to know.
-            let _ = waiting.caller.send(Err(Arc::clone(&error)));
+        let gathered = sending.joints.send_all().into_iter().map(|joint| Callers::Joint(joint.callers));
+        for callers in sending.waiting.drain(..).map(|waiting| waiting.callers).chain(gathered) {
+            callers.tell(Err(Arc::clone(&error)));
         }
     }
 }
 
 impl Sending {
-    fn push(&mut self, bytes: Vec<u8>, waiting: Waiting) -> Result<(), Arc<io::Error>> {
+    fn push(&mut self, request: Request, waiting: Waiting) -> Result<(), Arc<io::Error>> {
         if let Some(ended) = &self.ended {
             return Err(Arc::clone(ended));
         }
         let alone = self.waiting.is_empty();
-        self.waiting.push_back(waiting);
-        if self.bytes.is_empty() {
-            self.bytes = bytes;
-        } else {
-            self.bytes.extend_from_slice(&bytes);
-        }
+        self.enqueue(request, waiting);
         let Some(task) = self.task.clone() else { return Ok(()) };
         // A caller alone sends by itself, without waiting for another thread. What many send goes out together.
         if !alone || self.flush(&mut Context::from_waker(&task)).is_err() {
@@ -136,6 +196,40 @@ impl Sending {
             task.wake();
         }
         Ok(())
+    }
+
+    fn push_row(&mut self, key: String, row: Row, caller: Caller) -> Result<(), Arc<io::Error>> {
+        if let Some(ended) = &self.ended {
+            return Err(Arc::clone(ended));
+        }
+        let was_waiting = self.joints.is_waiting();
+        match self.joints.add(key, row, caller) {
+            Some(joint) => {
+                let (request, waiting) = joint.pack();
+                return self.push(request, waiting);
+            }
+            // The task sees to it that rows do not gather for long.
+            None if !was_waiting => self.task.iter().for_each(Waker::wake_by_ref),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn enqueue(&mut self, request: Request, waiting: Waiting) {
+        self.waiting.push_back(waiting);
+        let bytes = request.into_bytes();
+        if self.bytes.is_empty() {
+            self.bytes = bytes;
+        } else {
+            self.bytes.extend_from_slice(&bytes);
+        }
+    }
+
+    fn enqueue_joints(&mut self, joints: Vec<Joint<Caller>>) {
+        for joint in joints {
+            let (request, waiting) = joint.pack();
+            self.enqueue(request, waiting);
+        }
     }
 
     /// Sends as much as the other side takes now; the task is woken for the rest.
@@ -159,6 +253,15 @@ impl Sending {
     }
 }
 
+impl Joint<Caller> {
+    /// As one command.
+    fn pack(self) -> (Request, Waiting) {
+        let mut request = Request::default();
+        write::call(self.rows.iter().map(|(key, row)| (key.as_str(), row)), &mut request);
+        (request, Waiting { replies: 1, callers: Callers::Joint(self.callers) })
+    }
+}
+
 /// The task of a connection.
 struct Reading {
     shared: Arc<Shared>,
@@ -168,6 +271,8 @@ struct Reading {
     room: usize,
     /// How far the replies to the first of those who wait have come.
     boundary: Option<Boundary>,
+    /// Ends when rows have gathered for long enough.
+    gathering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Reading {
@@ -181,6 +286,16 @@ impl Reading {
         let mut sending = self.shared.lock();
         if !sending.task.as_ref().is_some_and(|task| task.will_wake(context.waker())) {
             sending.task = Some(context.waker().clone());
+        }
+        if sending.joints.is_waiting() {
+            let gathering = self.gathering.get_or_insert_with(|| Box::pin(sleep(GATHER)));
+            if gathering.as_mut().poll(context).is_ready() {
+                self.gathering = None;
+                let joints = sending.joints.send_all();
+                sending.enqueue_joints(joints);
+            }
+        } else {
+            self.gathering = None;
         }
         if let Err(error) = sending.flush(context) {
             return Poll::Ready(error);
@@ -202,14 +317,14 @@ impl Reading {
             if self.bytes.len() == self.bytes.capacity() {
                 self.room = (self.room * 2).min(MOST_ROOM);
             }
-            if let Err(error) = self.hand_over() {
+            if let Err(error) = self.hand_over(context) {
                 return Poll::Ready(error);
             }
         }
     }
 
-    /// Gives each of those who wait what is complete.
-    fn hand_over(&mut self) -> io::Result<()> {
+    /// Gives each of those who wait what is complete, and sends what has gathered meanwhile.
+    fn hand_over(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let mut sending = self.shared.lock();
         while !self.bytes.is_empty() {
             let garbled =
@@ -219,9 +334,18 @@ impl Reading {
             let Some(end) = boundary.find(&self.bytes).map_err(|_| garbled())? else { break };
             self.boundary = None;
             let replies = Replies::new(self.bytes.split_to(end).freeze());
-            if let Some(waiting) = sending.waiting.pop_front() {
-                // One that has given up does not want to know.
-                let _ = waiting.caller.send(Ok(replies));
+            if let Some(Waiting { callers, .. }) = sending.waiting.pop_front() {
+                let sent = match callers {
+                    Callers::One(_) => Ok(()),
+                    Callers::Joint(_) => {
+                        // The server goes on with what has gathered, while the callers are told.
+                        let joints = sending.joints.answered();
+                        sending.enqueue_joints(joints);
+                        sending.flush(context)
+                    }
+                };
+                callers.tell(Ok(replies));
+                sent?;
             }
         }
         Ok(())
@@ -263,15 +387,17 @@ mod tests {
         Ok(())
     }
 
-    fn echo(digit: usize) -> Request {
-        Request::of([&b"ECHO"[..], digit.to_string().as_bytes()])
+    const LIMITS: Limits = Limits { rows: 100, bytes: 10_000 };
+
+    fn echo(digit: usize) -> Sent {
+        Sent::Request(Request::of([&b"ECHO"[..], digit.to_string().as_bytes()]))
     }
 
     #[tokio::test]
     async fn each_caller_gets_its_own_replies_though_others_give_up() {
         let (ours, theirs) = tokio::io::duplex(700);
         tokio::spawn(serve(theirs));
-        let wire = Wire::new(Box::new(ours));
+        let wire = Wire::new(Box::new(ours), LIMITS);
         let calls = (0..200).map(|call| {
             let (wire, digit) = (wire.clone(), call % 10);
             async move {
@@ -280,7 +406,7 @@ mod tests {
                     assert!(sent.now_or_never().is_none());
                     return;
                 }
-                let mut replies = sent.await.unwrap();
+                let (mut replies, _) = sent.await.unwrap();
                 assert_eq!(replies.next(), Some(text(&digit.to_string().repeat(digit * 1_000))));
                 assert_eq!(replies.next(), None);
             }
@@ -288,15 +414,65 @@ mod tests {
         join_all(calls).await;
     }
 
+    fn row(key: &str) -> Sent {
+        Sent::Row(key.to_owned(), Row::of_test(0, vec![b'x'; 10]))
+    }
+
+    /// What has come in up to this text.
+    async fn until(from: &mut (impl AsyncRead + Unpin), end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(from.read_u8().await.unwrap());
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn rows_that_come_while_one_is_under_way_share_a_command_though_one_of_them_is_given_up() {
+        let (ours, mut theirs) = tokio::io::duplex(10_000);
+        let wire = Wire::new(Box::new(ours), LIMITS);
+        let server = async {
+            let first = until(&mut theirs, "xx\r\n").await;
+            assert!(first.contains("$1\r\na\r\n") && !first.contains("$1\r\nb\r\n"), "{first}");
+            // Nothing else comes, as long as that has no answer and little time has passed.
+            theirs.write_all(b":1\r\n").await.unwrap();
+            let second = until(&mut theirs, &"$10\r\nxxxxxxxxxx\r\n".repeat(3)).await;
+            assert!(second.contains("$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n"), "{second}");
+            theirs.write_all(b"*3\r\n:1\r\n:2\r\n:3\r\n").await.unwrap();
+        };
+        let given_up = async { assert!(wire.send(row("c")).now_or_never().is_none()) };
+        let (first, second, (), last, ()) =
+            tokio::join!(wire.send(row("a")), wire.send(row("b")), given_up, wire.send(row("d")), server);
+        assert_eq!(first.unwrap().1, Share::ALL);
+        for (answer, at) in [(second, 0), (last, 2)] {
+            let (mut replies, share) = answer.unwrap();
+            assert_eq!(share, Share { at, of: 3 });
+            assert_eq!(replies.next(), Some(Reply::Array([1, 2, 3].map(Reply::Int).to_vec())));
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_do_not_gather_for_long_while_an_answer_is_awaited() {
+        let (ours, mut theirs) = tokio::io::duplex(10_000);
+        let wire = Wire::new(Box::new(ours), LIMITS);
+        let server = async {
+            until(&mut theirs, "xx\r\n").await;
+            until(&mut theirs, "xx\r\n").await;
+            drop(theirs);
+        };
+        let (first, second, ()) = tokio::join!(wire.send(row("a")), wire.send(row("b")), server);
+        assert!(first.is_err() && second.is_err());
+    }
+
     #[tokio::test]
     async fn who_waits_learns_that_the_connection_has_ended_and_so_does_who_comes_later() {
         let (ours, mut theirs) = tokio::io::duplex(700);
-        let wire = Wire::new(Box::new(ours));
+        let wire = Wire::new(Box::new(ours), LIMITS);
         let (first, second, ()) = tokio::join!(wire.send(echo(1)), wire.send(echo(2)), async {
             theirs.write_all(b"$1\r\nx\r\n$5\r\nhal").await.unwrap();
             theirs.shutdown().await.unwrap();
         });
-        assert_eq!(first.unwrap().next(), Some(text("x")));
+        assert_eq!(first.unwrap().0.next(), Some(text("x")));
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(wire.send(echo(3)).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -304,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_has_asked_for_ends_the_connection() {
         let (ours, mut theirs) = tokio::io::duplex(700);
-        let wire = Wire::new(Box::new(ours));
+        let wire = Wire::new(Box::new(ours), LIMITS);
         theirs.write_all(b"+OK\r\n").await.unwrap();
         tokio::task::yield_now().await;
         let error = wire.send(echo(1)).await.unwrap_err();

@@ -4,12 +4,15 @@ use std::iter::once;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use feature_core::{Precondition, PutOutcome, RecordPut};
 use sha1_smol::Sha1;
+use tokio::time::Instant;
 
 use crate::config::RedisConfig;
-use crate::error::Failure;
-use crate::key;
+use crate::connect::Node;
+use crate::error::{Failure, Next, from_server};
+use crate::key::Keys;
 use crate::read::record;
 use crate::request::{Operation, Part};
 use crate::resp::{Reply, Request};
@@ -19,49 +22,83 @@ const CODE: &str = include_str!("put.lua");
 /// The name under which a server knows the script.
 static HASH: LazyLock<String> = LazyLock::new(|| Sha1::from(CODE).digest().to_string());
 
-/// Writes records.
-pub(crate) struct Put {
-    puts: Vec<RecordPut>,
-    keys: Vec<String>,
+/// A record to write.
+#[derive(Clone)]
+pub(crate) struct Row {
+    pub(crate) kind: Kind,
+    new: Bytes,
+    /// The bytes that are expected to be there, where the precondition names them.
+    old: Option<Bytes>,
+}
+
+/// What all rows of a call have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The script's name for the precondition.
+    when: &'static str,
+    /// In milliseconds; 0 is for ever.
+    ttl: u64,
     /// Whether replicas have to have what is answered.
     waits: bool,
 }
 
+impl Row {
+    fn new(put: RecordPut, waits: bool) -> Self {
+        let (when, old) = match put.precondition {
+            Precondition::NotNewerSameShape => ("not_newer_same_shape", None),
+            Precondition::NotNewer => ("not_newer", None),
+            Precondition::Unchanged(Some(old)) => ("unchanged", Some(old.bytes)),
+            Precondition::Unchanged(None) => ("absent", None),
+        };
+        let kind = Kind { when, ttl: millis(put.ttl), waits };
+        Self { kind, new: put.bytes, old }
+    }
+
+    /// About how many bytes it sends.
+    pub(crate) fn weight(&self) -> usize {
+        self.new.len() + self.old.as_ref().map_or(0, Bytes::len)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(ttl: u64, new: Vec<u8>) -> Self {
+        Self { kind: Kind { when: "absent", ttl, waits: false }, new: new.into(), old: None }
+    }
+}
+
+/// Adds the script's call for rows of one kind, each with its key.
+pub(crate) fn call<'a>(
+    rows: impl ExactSizeIterator<Item = (&'a str, &'a Row)> + Clone,
+    request: &mut Request,
+) {
+    let Some((_, Row { kind, .. })) = rows.clone().next() else { return };
+    let (count, ttl) = (rows.len().to_string(), kind.ttl.to_string());
+    let head = ["EVALSHA", &*HASH, &count].map(str::as_bytes);
+    let keys = rows.clone().map(|(key, _)| key.as_bytes());
+    let waits = if kind.waits { "1" } else { "0" };
+    let common = [kind.when, &ttl, waits].map(str::as_bytes);
+    let values = rows.flat_map(|(_, row)| once(&row.new[..]).chain(row.old.as_deref()));
+    request.push(head.into_iter().chain(keys).chain(common).chain(values));
+}
+
+/// What the script says of a row.
+fn outcome(answer: Reply, server: &str) -> Result<PutOutcome, Failure> {
+    match answer {
+        Reply::Int(1) => Ok(PutOutcome::Stored),
+        answer => record(Some(answer), server).map(PutOutcome::Refused),
+    }
+}
+
+/// Writes records.
+pub(crate) struct Put {
+    keys: Keys,
+    rows: Vec<Row>,
+}
+
 impl Put {
     pub(crate) fn new(config: &RedisConfig, puts: Vec<RecordPut>) -> Self {
-        let keys = puts.iter().map(|put| key::encode(&config.key_prefix, &put.key)).collect();
-        Self { puts, keys, waits: config.wait_replicas > 0 }
-    }
-
-    fn push(&self, (when, ttl): (&str, u64), rows: &[usize], request: &mut Request) {
-        let (count, ttl) = (rows.len().to_string(), ttl.to_string());
-        let head = ["EVALSHA", &*HASH, &count].map(str::as_bytes);
-        let keys = rows.iter().map(|row| self.keys[*row].as_bytes());
-        let waits = if self.waits { "1" } else { "0" };
-        let common = [when, &ttl, waits].map(str::as_bytes);
-        let values = rows.iter().flat_map(|row| {
-            let put = &self.puts[*row];
-            once(&put.bytes[..]).chain(replaced(put))
-        });
-        request.push(head.into_iter().chain(keys).chain(common).chain(values));
-    }
-}
-
-/// The bytes that a put expects to find, where it names them.
-fn replaced(put: &RecordPut) -> Option<&[u8]> {
-    match &put.precondition {
-        Precondition::Unchanged(Some(old)) => Some(&old.bytes),
-        _ => None,
-    }
-}
-
-/// The script's name for a precondition.
-const fn name(precondition: &Precondition) -> &'static str {
-    match precondition {
-        Precondition::NotNewerSameShape => "not_newer_same_shape",
-        Precondition::NotNewer => "not_newer",
-        Precondition::Unchanged(Some(_)) => "unchanged",
-        Precondition::Unchanged(None) => "absent",
+        let keys = Keys::encode(&config.key_prefix, puts.iter().map(|put| &put.key));
+        let waits = config.wait_replicas > 0;
+        Self { keys, rows: puts.into_iter().map(|put| Row::new(put, waits)).collect() }
     }
 }
 
@@ -83,27 +120,25 @@ impl Operation for Put {
     const SCRIPT: Option<&'static str> = Some(CODE);
 
     fn key(&self, row: usize) -> &[u8] {
-        self.keys[row].as_bytes()
+        self.keys.of(row).as_bytes()
     }
 
     fn weight(&self, row: usize) -> usize {
-        let put = &self.puts[row];
-        put.bytes.len() + replaced(put).map_or(0, <[u8]>::len)
+        self.rows[row].weight()
     }
 
     fn commands(&self, rows: &[usize], alone: bool, request: &mut Request) -> Vec<Part> {
         // Rows that agree on precondition and time to live share a call, as those of a batch mostly do.
-        let mut calls: Vec<((&str, u64), Vec<usize>)> = Vec::new();
+        let mut calls: Vec<(Kind, Vec<usize>)> = Vec::new();
         for row in rows {
-            let put = &self.puts[*row];
-            let kind = (name(&put.precondition), millis(put.ttl));
+            let kind = self.rows[*row].kind;
             match calls.iter_mut().find(|(own, _)| *own == kind && !alone) {
                 Some((_, call)) => call.push(*row),
                 None => calls.push((kind, vec![*row])),
             }
         }
-        let part = |(kind, rows): (_, Vec<usize>)| {
-            self.push(kind, &rows, request);
+        let part = |(_, rows): (_, Vec<usize>)| {
+            call(rows.iter().map(|row| (self.keys.of(*row), &self.rows[*row])), request);
             Part { commands: 1, rows }
         };
         calls.into_iter().map(part).collect()
@@ -111,16 +146,35 @@ impl Operation for Put {
 
     fn answers(&self, rows: &[usize], replies: Vec<Reply>, server: &str) -> Vec<Result<PutOutcome, Failure>> {
         match replies.into_iter().next() {
-            Some(Reply::Int(1)) => rows.iter().map(|_| Ok(PutOutcome::Stored)).collect(),
             Some(Reply::Array(answers)) if answers.len() == rows.len() => {
-                let outcome = |answer| match answer {
-                    Reply::Int(1) => Ok(PutOutcome::Stored),
-                    answer => record(Some(answer), server).map(PutOutcome::Refused),
-                };
-                answers.into_iter().map(outcome).collect()
+                answers.into_iter().map(|answer| outcome(answer, server)).collect()
             }
+            Some(Reply::Int(1)) => rows.iter().map(|_| Ok(PutOutcome::Stored)).collect(),
             _ => rows.iter().map(|_| Err(Failure::garbled(server))).collect(),
         }
+    }
+
+    async fn send_jointly(
+        &self,
+        node: &Node,
+        row: usize,
+        deadline: Instant,
+    ) -> Option<Result<PutOutcome, Failure>> {
+        let sent = node.send_row(self.keys.of(row).to_owned(), self.rows[row].clone(), deadline).await;
+        Some(sent.and_then(|(mut replies, share)| match replies.next() {
+            Some(Reply::Error(error)) => {
+                let failure = from_server(&error, &node.name);
+                // The rights to another's key may be what is missing.
+                let next =
+                    if share.of > 1 && failure.next == Next::Fail { Next::Alone } else { failure.next };
+                Err(Failure { next, ..failure })
+            }
+            Some(Reply::Int(1)) => Ok(PutOutcome::Stored),
+            Some(Reply::Array(mut answers)) if answers.len() == share.of => {
+                outcome(answers.swap_remove(share.at), &node.name)
+            }
+            _ => Err(Failure::garbled(&node.name)),
+        }))
     }
 }
 

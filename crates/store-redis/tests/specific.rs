@@ -9,6 +9,7 @@ use common::{VIEW, entity, open, read, write};
 use feature_core::{
     EntityKey, ErrorKind, FeatureWrite, OnlineStore, Scope, Timestamp, Ttl, ViewRead, WriteOutcome,
 };
+use futures::future::join_all;
 use store_testkit::servers::{RedisCluster, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
 
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         .test("rows_of_a_batch_expire_each_in_its_own_time", several_ttls)
         .test("a_batch_of_large_records_is_cut_into_several_commands", large_batch)
         .test("a_write_that_too_few_replicas_confirm_is_in_doubt", unconfirmed)
+        .test("single_writes_at_the_same_time_share_commands_and_not_outcomes", single_writes)
+        .test("who_may_not_write_does_not_keep_others_from_it", writers_without_rights)
         .run()
 }
 
@@ -330,5 +333,74 @@ async fn unconfirmed() -> Outcome {
     match replica.command(&["EXISTS", &key]).await?.to_string().as_str() {
         "1" => Ok(()),
         _ => Err("a superseded write was acknowledged, and the replica lacks what superseded it".into()),
+    }
+}
+
+/// Writes by many callers at the same time, each of one record, with their outcomes.
+async fn write_at_once(store: &OnlineStore, writes: Vec<FeatureWrite>) -> Vec<String> {
+    let outcome = |write| async {
+        match store.batch_write("acme", VIEW, [write]).await {
+            Ok(report) if report.applied() == 1 => "applied".to_owned(),
+            Ok(report) if report.superseded() == 1 => "superseded".to_owned(),
+            report => format!("{:?}", report.map(|report| report.into_result().map(drop))),
+        }
+    };
+    join_all(writes.into_iter().map(outcome)).await
+}
+
+async fn single_writes() -> Outcome {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    for number in (0..64).step_by(2) {
+        write(&store, number, 1).await?;
+    }
+    server.command(&["CONFIG", "RESETSTAT"]).await?;
+    // Every other record is newer than what is written, and every fourth write lives shorter than others.
+    let writes = (0..64).map(|number| {
+        let ttl = Ttl::from_secs(if number % 4 < 2 { 1_000 } else { 2_000 });
+        let write = FeatureWrite::new(entity(number)?, [("orders", number as i64)]);
+        Ok(write.at(Timestamp::from_micros(1)).with_ttl(ttl))
+    });
+    let outcomes = write_at_once(&store, writes.collect::<Result<Vec<_>, feature_core::Error>>()?).await;
+    let calls = calls(&server, &["evalsha"]).await?[0];
+    for (number, outcome) in outcomes.iter().enumerate() {
+        let (expected, value) = if number % 2 == 0 { ("superseded", 1) } else { ("applied", number as i64) };
+        if outcome != expected || read(&store, number).await? != Some(value) {
+            return Err(format!("write {number} is {outcome}, not {expected}").into());
+        }
+        let key = format!("feast:acme:{VIEW}:customer_id={number}");
+        let left: i64 = server.command(&["TTL", &key]).await?.to_string().parse().unwrap_or(i64::MIN);
+        let lives = match number % 4 {
+            1 => 990..=1_000,
+            3 => 1_990..=2_000,
+            _ => -1..=-1,
+        };
+        if !lives.contains(&left) {
+            return Err(format!("record {number} lives for {left} s, not {lives:?}").into());
+        }
+    }
+    match calls {
+        ..32 => Ok(()),
+        _ => Err(format!("64 writes at the same time were {calls} calls").into()),
+    }
+}
+
+async fn writers_without_rights() -> Outcome {
+    let server = server().await?;
+    // The names of entities that this user may write begin with 1.
+    let user = ["ACL", "SETUSER", "writer", "on", ">secret", "+@all"];
+    let keys = ["~feast:acme:customer_features:customer_id=1*"];
+    server.command(&[&user[..], &keys].concat()).await?;
+    let store = open(&server.url().replacen("redis://", "redis://writer:secret@", 1)).await?;
+    let writes = (100..164)
+        .chain(200..203)
+        .map(|number| Ok(FeatureWrite::new(entity(number)?, [("orders", 1)])))
+        .collect::<Result<Vec<_>, feature_core::Error>>()?;
+    let outcomes = write_at_once(&store, writes).await;
+    let (permitted, refused) = outcomes.split_at(64);
+    let mine = permitted.iter().all(|outcome| outcome == "applied");
+    match mine && refused.iter().all(|outcome| outcome.contains("NOPERM")) {
+        true => Ok(()),
+        false => Err(format!("not what each may do: {outcomes:?}").into()),
     }
 }

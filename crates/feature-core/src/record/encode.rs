@@ -1,6 +1,6 @@
 //! From a [`Record`] to bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use super::header::{HAS_FLOOR, HAS_TIMES, RecordHeader, seal, shape};
 use super::names;
@@ -13,22 +13,68 @@ use crate::value::FeatureValue;
 /// Encodes records. Those that name the same features, as the rows of a write usually do, share the work
 /// on the names.
 #[derive(Default)]
-pub(crate) struct Encoder {
+pub(crate) struct Encoder<'a> {
+    /// Names of earlier writes.
+    known: Option<&'a KnownNames>,
     /// The names of the record before.
-    last: Option<Names>,
+    last: Option<Arc<Names>>,
     /// The record.
     out: Vec<u8>,
 }
 
 /// Feature names and their section of a record.
-struct Names {
+pub(crate) struct Names {
     names: Arc<FeatureNames>,
     section: Vec<u8>,
     /// The shape of a record without a floor.
     shape: u64,
 }
 
-impl Encoder {
+/// The names that were written lately, kept from write to write: to encode them is most of what it takes to
+/// encode a record alone.
+#[derive(Default)]
+pub(crate) struct KnownNames(RwLock<Vec<Arc<Names>>>);
+
+impl KnownNames {
+    /// No more sets of names than this, so that looking through them costs less than encoding.
+    const MOST: usize = 16;
+    /// None whose section is longer, so that they do not fill the memory.
+    const LONGEST: usize = 16 << 10;
+
+    fn find(&self, names: &Arc<FeatureNames>) -> Option<Arc<Names>> {
+        self.0.read().ok()?.iter().find(|own| own.names == *names).cloned()
+    }
+
+    fn learn(&self, names: &Arc<Names>) {
+        // Whoever would have to wait leaves it to a later write.
+        let Ok(mut known) = self.0.try_write() else { return };
+        if names.section.len() > Self::LONGEST || known.iter().any(|own| own.names == names.names) {
+            return;
+        }
+        if known.len() == Self::MOST {
+            known.remove(0);
+        }
+        known.push(Arc::clone(names));
+    }
+}
+
+impl<'a> Encoder<'a> {
+    /// One that begins with the names of earlier writes.
+    pub(crate) fn knowing(known: &'a KnownNames) -> Self {
+        Self { known: Some(known), ..Self::default() }
+    }
+
+    fn names(&self, names: &Arc<FeatureNames>) -> Result<Arc<Names>> {
+        if let Some(known) = self.known.and_then(|known| known.find(names)) {
+            return Ok(known);
+        }
+        let names = Arc::new(Names::new(names)?);
+        if let Some(known) = self.known {
+            known.learn(&names);
+        }
+        Ok(names)
+    }
+
     /// The encoded record, and its shape.
     pub(crate) fn encode(&mut self, record: &Record) -> Result<(&[u8], u64)> {
         let shape = self.write(record)?;
@@ -46,9 +92,9 @@ impl Encoder {
         let Record { floor, times, features, .. } = record;
         let names = match self.last.take().filter(|last| last.names == *features.names()) {
             Some(known) => known,
-            None => Names::new(features.names())?,
+            None => self.names(features.names())?,
         };
-        let Names { section, shape, .. } = self.last.insert(names);
+        let Names { section, shape, .. } = &**self.last.insert(names);
         let flags =
             if floor.is_some() { HAS_FLOOR } else { 0 } | if times.is_empty() { 0 } else { HAS_TIMES };
         let header = RecordHeader {
@@ -62,6 +108,8 @@ impl Encoder {
 
         let out = &mut self.out;
         out.clear();
+        // Enough for numbers; a record of texts makes its own room.
+        out.reserve(RecordHeader::LEN + 64 + section.len() + features.len() * 10);
         header.write(out);
         if let Some(floor) = floor {
             out.extend(biased(*floor).to_be_bytes());

@@ -40,7 +40,7 @@ mod tests;
 mod value;
 
 pub(crate) use decode::RecordView;
-pub(crate) use encode::Encoder;
+pub(crate) use encode::{Encoder, KnownNames};
 pub use header::RecordHeader;
 pub use value::ValueSink;
 

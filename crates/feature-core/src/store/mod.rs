@@ -26,6 +26,7 @@ use crate::backend::{CallContext, Capabilities, OnlineStoreBackend};
 use crate::entity::EntityKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{RecordKey, SYSTEM_TENANT, ViewKey};
+use crate::record::KnownNames;
 use crate::row::KnownLayouts;
 use crate::time::{Clock, SystemClock, format_duration};
 use crate::view::FeatureView;
@@ -75,7 +76,10 @@ struct Shared {
     views: HashMap<String, FeatureView>,
     names: Names,
     settings: StoreSettings,
+    /// What names records that were read have, and where.
     layouts: KnownLayouts,
+    /// What names records that were written have.
+    written: KnownNames,
 }
 
 /// Which names a handle takes.
@@ -106,8 +110,9 @@ impl OnlineStore {
     fn assemble(builder: OnlineStoreBuilder, views: HashMap<String, FeatureView>) -> Self {
         let OnlineStoreBuilder { backend, clock, names, observer, settings, .. } = builder;
         let (capabilities, deadline) = (backend.capabilities(), settings.deadline);
-        let layouts = KnownLayouts::default();
-        let shared = Arc::new(Shared { backend, capabilities, clock, views, names, settings, layouts });
+        let (layouts, written) = (KnownLayouts::default(), KnownNames::default());
+        let shared =
+            Arc::new(Shared { backend, capabilities, clock, views, names, settings, layouts, written });
         Self { shared, observer, deadline, max_age: None }
     }
 

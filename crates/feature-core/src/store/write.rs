@@ -279,7 +279,7 @@ impl OnlineStore {
         call: CallContext,
         outcomes: &mut [Outcome],
     ) {
-        let mut encoder = Encoder::default();
+        let mut encoder = Encoder::knowing(&self.shared.written);
         let mut attempts: Vec<_> = groups
             .into_iter()
             .filter_map(|group| self.first_attempt(group, now, &mut encoder, outcomes))
@@ -327,7 +327,7 @@ impl OnlineStore {
         &self,
         group: Group,
         now: Timestamp,
-        encoder: &mut Encoder,
+        encoder: &mut Encoder<'_>,
         outcomes: &mut [Outcome],
     ) -> Option<(Attempt, RecordPut)> {
         let attempt = Attempt { incoming: group.merged(), group, merged: None };
@@ -370,7 +370,7 @@ impl OnlineStore {
         &self,
         attempt: Attempt,
         stored: Option<VersionedRecord>,
-        encoder: &mut Encoder,
+        encoder: &mut Encoder<'_>,
         outcomes: &mut [Outcome],
     ) -> Option<(Attempt, RecordPut)> {
         let now = self.shared.clock.now();
@@ -406,7 +406,7 @@ impl OnlineStore {
         record: &Record,
         now: Timestamp,
         precondition: Precondition,
-        encoder: &mut Encoder,
+        encoder: &mut Encoder<'_>,
     ) -> Result<RecordPut> {
         let (bytes, shape) = self.encode(record, encoder)?;
         Ok(RecordPut {
@@ -421,7 +421,7 @@ impl OnlineStore {
     }
 
     /// The record as bytes, if the backend can hold it, and its shape.
-    fn encode<'a>(&self, record: &Record, encoder: &'a mut Encoder) -> Result<(&'a [u8], u64)> {
+    fn encode<'a>(&self, record: &Record, encoder: &'a mut Encoder<'_>) -> Result<(&'a [u8], u64)> {
         let (bytes, shape) = encoder.encode(record)?;
         match self.shared.capabilities.max_record_bytes {
             Some(limit) if bytes.len() > limit => {

@@ -339,10 +339,7 @@ async fn send<O: Operation>(
 }
 
 /// Gives up connections where an outcome says that another server is behind the address. A script says so row by row.
-fn checked<A>(
-    node: &Node,
-    outcomes: Vec<(usize, Result<A, Failure>)>,
-) -> Vec<(usize, Result<A, Failure>)> {
+fn checked<A>(node: &Node, outcomes: Vec<(usize, Result<A, Failure>)>) -> Vec<(usize, Result<A, Failure>)> {
     let replaced = |failure: &Failure| failure.next == Next::Reconnect;
     if outcomes.iter().any(|(_, outcome)| outcome.as_ref().err().is_some_and(replaced)) {
         node.reset();

@@ -67,6 +67,20 @@ pub(crate) fn backend(name: &str, image: Option<&str>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The tests that make network namespaces and mount disks, as root. Nothing may be skipped but what needs `netem`.
+pub(crate) fn partitions() -> Result<ExitCode> {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--no-fail-fast", "--package", "store-redis"]);
+    test.args(["--test", "partitions", "--test", "faults_connections", "--test", "faults_machine"]);
+    test.env("FSTORE_REQUIRE", "redis,partitions");
+    if output(Command::new("id").arg("-u"))?.trim() != "0" {
+        // The tests alone need it, and what is built stays the user's.
+        test.args(["--config", r#"target.'cfg(unix)'.runner = ["sudo", "-E"]"#]);
+    }
+    run(&mut test)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Copies a server's program out of an image.
 fn take_program(image: &str, program: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;

@@ -95,6 +95,8 @@ enum Command {
         #[arg(long)]
         image: Option<String>,
     },
+    /// Test what partitions, losses and full disks cost on Redis; nothing is skipped, so it runs as root or by sudo
+    Partitions,
     /// Check the licences and sources of all dependencies, and what is known against them
     Dependencies,
     /// Run each fuzz target; needs a nightly toolchain and cargo-fuzz
@@ -149,6 +151,7 @@ fn main() -> ExitCode {
         Command::Examples => jobs::examples(),
         Command::Portable => jobs::portable(),
         Command::Backend { name, image } => jobs::backend(&name, image.as_deref()),
+        Command::Partitions => jobs::partitions(),
         Command::Dependencies => jobs::dependencies(),
         Command::Fuzz { minutes } => jobs::fuzz(minutes),
         Command::Mutants { file, package } => jobs::mutants(file.as_deref(), package.as_deref()),

@@ -281,7 +281,9 @@ impl<'a> Section<'a> {
 
     /// Takes a value, if it is there.
     pub fn take(&mut self, key: &'static str) -> Option<Field<'a>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let at = self.left.iter().position(|(own, ..)| *own == key)?;
         Some(self.left.remove(at).2)
     }

@@ -31,7 +31,11 @@ impl BackendFactory for Factory {
         Ok(Data::Shared(self.new_file()))
     }
 
-    async fn open_over(&self, data: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn OnlineStoreBackend>, String> {
+    async fn open_over(
+        &self,
+        data: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn OnlineStoreBackend>, String> {
         let connector = Connector::new().scheme(SqliteScheme).clock(clock);
         connector.connect(data).await.map_err(|error| error.to_string())
     }

@@ -261,6 +261,9 @@ mod tests {
         ] {
             assert_eq!(key.to_string(), text);
             assert_eq!(RecordKey::parse(text).unwrap(), key);
+            let view = key.view().to_string();
+            assert_eq!(text.strip_prefix(&view).map(|rest| &rest[..1]), Some(":"));
+            assert_eq!(format!("{:?}", key.view()), view);
             assert_eq!(key.text_len(), text.len());
         }
     }

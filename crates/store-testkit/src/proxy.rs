@@ -135,10 +135,12 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let mut byte = [0];
-                while stream.read_exact(&mut byte).await.is_ok() {
-                    stream.write_all(b"0123456789").await.unwrap();
-                }
+                tokio::spawn(async move {
+                    let mut byte = [0];
+                    while stream.read_exact(&mut byte).await.is_ok() {
+                        stream.write_all(b"0123456789").await.unwrap();
+                    }
+                });
             }
         });
         port

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use feature_core::{
     CallContext, EntityKey, Error, ErrorKind, FeatureRow, FeatureStatus, FeatureValue, FeatureView,
-    FeatureWrite, Features, ManualClock, OnlineStore, OnlineStoreBackend, Record, RecordHeader, RecordKey,
-    RecordPut, Result, Timestamp, VersionedRecord, ViewKey, WriteOutcome, WriteReport,
+    FeatureWrite, Features, ManualClock, OnlineStore, OnlineStoreBackend, PutOutcome, Record, RecordHeader,
+    RecordKey, RecordPut, Result, Timestamp, VersionedRecord, ViewKey, WriteOutcome, WriteReport,
 };
 use feature_core::{Precondition, Scope};
 use futures::future::BoxFuture;
@@ -250,6 +250,18 @@ impl Context {
             ttl: None,
             precondition,
         })
+    }
+
+    /// Puts a record of one feature, whose value is the time.
+    pub(crate) async fn put(
+        &self,
+        entity: &EntityKey,
+        feature: &str,
+        second: i64,
+        precondition: Precondition,
+    ) -> Result<PutOutcome> {
+        let put = self.put_of(entity, feature, second, at(second), precondition)?;
+        only(self.backend().put(vec![put], call()).await)
     }
 
     /// The view of the case, as a scope.

@@ -493,6 +493,7 @@ impl OnlineStore {
         }
     }
 }
+
 /// The error of a write that was refused before. A backend sends a put again that got no answer, and the refusal
 /// of the second may be the work of the first: so the write may have taken effect.
 fn after_refusal(error: Error) -> Error {

@@ -18,29 +18,14 @@ pub(super) fn add(s: &mut Subject<'_>) {
 }
 
 /// Runs the work in a task of its own, so that it is truly beside the others.
-pub(super) async fn beside<T: Send + 'static>(
+async fn beside<T: Send + 'static>(
     work: impl Future<Output = std::result::Result<T, Failure>> + Send + 'static,
 ) -> std::result::Result<T, Failure> {
     tokio::spawn(work).await.map_err(|e| failure(e.to_string()))?
 }
 
 fn writers(s: &mut Subject<'_>) {
-    s.case("writers_of_disjoint_features_lose_nothing", |c| async move {
-        let e = entity("e")?;
-        let writer = |number: i64| {
-            let (c, e) = (c.clone(), e.clone());
-            beside(async move {
-                for round in 0..5 {
-                    let feature = Features::new().with(format!("f{number}"), round);
-                    c.send(FeatureWrite::new(e.clone(), feature).at(at(round * WRITERS + number))).await?;
-                }
-                Ok(())
-            })
-        };
-        try_join_all((0..WRITERS).map(writer)).await?;
-        let expected = (0..WRITERS).map(|number| (format!("f{number}"), 4i64)).collect();
-        same(c.features(&e).await?, Some(expected))
-    });
+    s.case("writers_of_disjoint_features_lose_nothing", |c| async move { disjoint_writers([&c, &c]).await });
     s.case("of_writers_of_one_feature_the_newest_wins", |c| async move {
         let e = entity("e")?;
         let mut times: Vec<i64> = (0..WRITERS * 4).collect();
@@ -142,13 +127,13 @@ fn writers(s: &mut Subject<'_>) {
         read.into_iter().collect()
     });
     s.case("of_racing_puts_on_nothing_one_is_stored", |c| async move {
-        race(&c, Precondition::Unchanged(None)).await
+        race([&c, &c], &entity("e")?, Precondition::Unchanged(None)).await
     });
     s.case("of_racing_puts_on_the_same_record_one_is_stored", |c| async move {
         let e = entity("e")?;
         c.write(&e, [("f", 0)], at(0)).await?;
         let stored = c.stored(&e).await?;
-        race(&c, Precondition::Unchanged(stored)).await
+        race([&c, &c], &e, Precondition::Unchanged(stored)).await
     });
     s.case("a_purge_beside_writers_leaves_whole_records", |c| async move {
         let keys = (0..50).map(entity).collect::<Result<Vec<EntityKey>>>()?;
@@ -184,21 +169,38 @@ fn writers(s: &mut Subject<'_>) {
     });
 }
 
-/// Sixteen puts with the same precondition, all at once.
-async fn race(c: &Context, precondition: Precondition) -> Outcome {
-    let e = entity("e")?;
-    let racer = |number: i64| {
+/// Sixteen puts with the same precondition, all at once, half of them by either.
+pub(super) async fn race(by: [&Context; 2], e: &EntityKey, precondition: Precondition) -> Outcome {
+    let racer = |(number, c): (i64, &Context)| {
         let (c, e, precondition) = (c.clone(), e.clone(), precondition.clone());
         beside(async move {
             let put = c.put_of(&e, "f", number, at(1), precondition)?;
             Ok((number, only(c.backend().put(vec![put], call()).await)?))
         })
     };
-    let outcomes = try_join_all((0..WRITERS).map(racer)).await?;
+    let outcomes = try_join_all((0..WRITERS).zip(by.into_iter().cycle()).map(racer)).await?;
     let stored: Vec<i64> =
         outcomes.into_iter().filter(|(_, outcome)| *outcome == PutOutcome::Stored).map(|(n, _)| n).collect();
     same(stored.len(), 1)?;
-    same(c.features(&e).await?, ints([("f", stored[0])]))
+    same(by[0].features(e).await?, ints([("f", stored[0])]))
+}
+
+/// Sixteen writers, each of a feature of its own, half of them by either.
+pub(super) async fn disjoint_writers(by: [&Context; 2]) -> Outcome {
+    let e = entity("e")?;
+    let writer = |(number, c): (i64, &Context)| {
+        let (c, e) = (c.clone(), e.clone());
+        beside(async move {
+            for round in 0..5 {
+                let feature = Features::new().with(format!("f{number}"), round);
+                c.send(FeatureWrite::new(e.clone(), feature).at(at(round * WRITERS + number))).await?;
+            }
+            Ok(())
+        })
+    };
+    try_join_all((0..WRITERS).zip(by.into_iter().cycle()).map(writer)).await?;
+    let expected = (0..WRITERS).map(|number| (format!("f{number}"), 4i64)).collect();
+    same(by[1].features(&e).await?, Some(expected))
 }
 
 fn cancellation(s: &mut Subject<'_>) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use feature_core::{
-    EntityKey, ErrorKind, Features, Precondition, PurgeProgress, PutOutcome, Record, RecordHeader, RecordKey,
-    RecordPut, Result, Scope, Timestamp, VersionedRecord,
+    ErrorKind, Features, Precondition, PurgeProgress, PutOutcome, Record, RecordHeader, RecordKey, RecordPut,
+    Result, Scope, Timestamp, VersionedRecord,
 };
 
 use crate::case::{
@@ -18,18 +18,6 @@ pub(super) fn add(s: &mut Subject<'_>) {
     versions(s);
     rows(s);
     life(s);
-}
-
-/// Puts one record of one feature, whose value is the time.
-async fn put(
-    c: &Context,
-    e: &EntityKey,
-    feature: &str,
-    second: i64,
-    when: Precondition,
-) -> Result<PutOutcome> {
-    let put = c.put_of(e, feature, second, at(second), when)?;
-    only(c.backend().put(vec![put], call()).await)
 }
 
 fn is_refused(outcome: &PutOutcome) -> bool {
@@ -50,9 +38,9 @@ fn on_a_record(
         let when = when.clone();
         async move {
             let e = entity("e")?;
-            same(put(&c, &e, "f", 5, Unchanged(None)).await?, PutOutcome::Stored)?;
+            same(c.put(&e, "f", 5, Unchanged(None)).await?, PutOutcome::Stored)?;
             let before = c.stored(&e).await?;
-            let outcome = put(&c, &e, feature, second, when).await?;
+            let outcome = c.put(&e, feature, second, when).await?;
             same(outcome == PutOutcome::Stored, stored)?;
             let after = c.stored(&e).await?;
             match stored {
@@ -81,7 +69,7 @@ fn preconditions(s: &mut Subject<'_>) {
             let when = when.clone();
             async move {
                 let e = entity("e")?;
-                same(put(&c, &e, "f", 5, when).await?, PutOutcome::Stored)?;
+                same(c.put(&e, "f", 5, when).await?, PutOutcome::Stored)?;
                 holds(c.stored(&e).await?.is_some(), "there is no record after the put")
             }
         });
@@ -118,67 +106,67 @@ fn preconditions(s: &mut Subject<'_>) {
         let shape = RecordHeader::parse(&bytes)?.shape;
         let with_floor = RecordPut { bytes: bytes.into(), shape, ..c.put_of(&e, "f", 1, at(5), NotNewer)? };
         only(c.backend().put(vec![with_floor], call()).await)?;
-        holds(is_refused(&put(&c, &e, "f", 6, NotNewerSameShape).await?), "the floor was overwritten")
+        holds(is_refused(&c.put(&e, "f", 6, NotNewerSameShape).await?), "the floor was overwritten")
     });
 }
 
 fn versions(s: &mut Subject<'_>) {
     s.case("unchanged::on_the_record_itself_stores", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         let stored = c.stored(&e).await?;
         // Older, and of another shape: neither matters here.
-        same(put(&c, &e, "g", 4, Unchanged(stored)).await?, PutOutcome::Stored)
+        same(c.put(&e, "g", 4, Unchanged(stored)).await?, PutOutcome::Stored)
     });
     s.case("unchanged::on_a_record_changed_since_is_refused", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         let stored = c.stored(&e).await?;
-        put(&c, &e, "f", 6, NotNewer).await?;
+        c.put(&e, "f", 6, NotNewer).await?;
         let before = c.stored(&e).await?;
-        holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "an update was lost")?;
+        holds(is_refused(&c.put(&e, "f", 7, Unchanged(stored)).await?), "an update was lost")?;
         same(c.stored(&e).await?, before)
     });
     s.case("unchanged::on_a_record_deleted_since_is_refused", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         let stored = c.stored(&e).await?;
         only(c.backend().delete(&[c.key(&e)?], call()).await)?;
-        holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "a deleted record came back")?;
+        holds(is_refused(&c.put(&e, "f", 7, Unchanged(stored)).await?), "a deleted record came back")?;
         same(c.stored(&e).await?, None)
     });
     s.case("unchanged::on_a_record_deleted_and_written_anew_is_refused", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         let stored = c.stored(&e).await?;
         only(c.backend().delete(&[c.key(&e)?], call()).await)?;
-        put(&c, &e, "f", 6, NotNewer).await?;
+        c.put(&e, "f", 6, NotNewer).await?;
         let before = c.stored(&e).await?;
-        holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "an update was lost")?;
+        holds(is_refused(&c.put(&e, "f", 7, Unchanged(stored)).await?), "an update was lost")?;
         same(c.stored(&e).await?, before)
     });
     s.case("unchanged::on_another_s_record_is_refused", |c| async move {
         let (e, other) = (entity("e")?, entity("other")?);
-        put(&c, &e, "f", 5, NotNewer).await?;
-        put(&c, &other, "f", 6, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
+        c.put(&other, "f", 6, NotNewer).await?;
         let stored = c.stored(&other).await?;
-        holds(is_refused(&put(&c, &e, "f", 7, Unchanged(stored)).await?), "it is not the record expected")
+        holds(is_refused(&c.put(&e, "f", 7, Unchanged(stored)).await?), "it is not the record expected")
     });
     s.case("a_record_that_nobody_changes_keeps_its_version", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
-        put(&c, &entity("other")?, "f", 6, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
+        c.put(&entity("other")?, "f", 6, NotNewer).await?;
         same(c.stored(&e).await?, c.stored(&e).await?)
     });
     s.case("what_a_refusal_carries_can_be_merged_with", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
-        let PutOutcome::Refused(carried) = put(&c, &e, "f", 4, NotNewer).await? else {
+        c.put(&e, "f", 5, NotNewer).await?;
+        let PutOutcome::Refused(carried) = c.put(&e, "f", 4, NotNewer).await? else {
             return Err(failure("an older record was stored"));
         };
         let stored = c.stored(&e).await?;
         let expected = carried.or(stored);
-        same(put(&c, &e, "g", 6, Unchanged(expected)).await?, PutOutcome::Stored)
+        same(c.put(&e, "g", 6, Unchanged(expected)).await?, PutOutcome::Stored)
     });
     s.case("a_put_with_a_ttl_can_be_replaced_unchanged", |c| async move {
         let e = entity("e")?;
@@ -186,7 +174,7 @@ fn versions(s: &mut Subject<'_>) {
             RecordPut { ttl: Some(Duration::from_secs(600)), ..c.put_of(&e, "f", 1, at(5), NotNewer)? };
         only(c.backend().put(vec![with_ttl], call()).await)?;
         let stored = c.stored(&e).await?;
-        same(put(&c, &e, "f", 6, Unchanged(stored)).await?, PutOutcome::Stored)
+        same(c.put(&e, "f", 6, Unchanged(stored)).await?, PutOutcome::Stored)
     });
 }
 
@@ -213,8 +201,8 @@ fn rows(s: &mut Subject<'_>) {
     s.case("get::reads_records_of_several_views_and_tenants_at_once", |c| async move {
         let other = c.as_tenant(format!("{}-2", c.tenant));
         let e = entity("e")?;
-        put(&c, &e, "f", 1, NotNewer).await?;
-        put(&other, &e, "f", 2, NotNewer).await?;
+        c.put(&e, "f", 1, NotNewer).await?;
+        other.put(&e, "f", 2, NotNewer).await?;
         let found = bytes_of(&c, &[other.key(&e)?, c.key(&e)?]).await?;
         let expected =
             |second| -> Result<_> { Ok(Some(c.put_of(&e, "f", second, at(second), NotNewer)?.bytes)) };
@@ -224,7 +212,7 @@ fn rows(s: &mut Subject<'_>) {
     });
     s.case("put::answers_in_the_order_of_the_rows", |c| async move {
         for name in ["b", "d"] {
-            put(&c, &entity(name)?, "f", 9, NotNewer).await?;
+            c.put(&entity(name)?, "f", 9, NotNewer).await?;
         }
         let puts = ["d", "a", "b", "c"].map(|name| c.put_of(&entity(name)?, "f", 1, at(1), NotNewer));
         let outcomes = c.backend().put(puts.into_iter().collect::<Result<_>>()?, call()).await;
@@ -232,7 +220,7 @@ fn rows(s: &mut Subject<'_>) {
         same(refused, vec![true, false, true, false])
     });
     s.case("put::a_refused_row_does_not_hold_up_the_others", |c| async move {
-        put(&c, &entity("b")?, "f", 9, NotNewer).await?;
+        c.put(&entity("b")?, "f", 9, NotNewer).await?;
         let puts = ["a", "b", "c"].map(|name| c.put_of(&entity(name)?, "f", 1, at(1), NotNewer));
         c.backend().put(puts.into_iter().collect::<Result<_>>()?, call()).await;
         let there = [c.stored(&entity("a")?).await?.is_some(), c.stored(&entity("c")?).await?.is_some()];
@@ -254,7 +242,7 @@ fn rows(s: &mut Subject<'_>) {
     });
     s.case("put::rows_of_one_call_may_have_different_preconditions", |c| async move {
         let e = entity("changed")?;
-        put(&c, &e, "f", 1, NotNewer).await?;
+        c.put(&e, "f", 1, NotNewer).await?;
         let stored = c.stored(&e).await?;
         let puts = vec![
             c.put_of(&e, "g", 2, at(0), Unchanged(stored))?,
@@ -277,7 +265,7 @@ fn rows(s: &mut Subject<'_>) {
     });
     s.case("scan::gives_the_records_as_they_are_stored", |c| async move {
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         let rows = finite(c.backend().scan(&c.scope()?)).await?.into_iter().collect::<Result<Vec<_>>>()?;
         let stored = c.stored(&e).await?.ok_or_else(|| failure("there is no record"))?;
         same(rows.len(), 1)?;
@@ -318,11 +306,11 @@ fn life(s: &mut Subject<'_>) {
         let other = c.open_another().await?;
         other.backend().close().await?;
         let e = entity("e")?;
-        put(&c, &e, "f", 5, NotNewer).await?;
+        c.put(&e, "f", 5, NotNewer).await?;
         holds(c.stored(&e).await?.is_some(), "the record is missing")
     });
     after_close(s, "get", |c, key| async move { only(c.backend().get(&[key], call()).await).map(drop) });
-    after_close(s, "put", |c, _| async move { put(&c, &entity("e")?, "f", 5, NotNewer).await.map(drop) });
+    after_close(s, "put", |c, _| async move { c.put(&entity("e")?, "f", 5, NotNewer).await.map(drop) });
     after_close(
         s,
         "delete",
@@ -357,7 +345,7 @@ fn tasks_left(c: &Context) -> Outcome {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let other = c.open_another().await?;
-        put(&other, &entity("e")?, "f", 5, NotNewer).await?;
+        other.put(&entity("e")?, "f", 5, NotNewer).await?;
         other.backend().close().await?;
         drop(other);
         for _ in 0..100 {

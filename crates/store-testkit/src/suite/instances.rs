@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use feature_core::{
-    BackendWrapper, CallContext, EntityKey, FeatureWrite, Features, OnlineStoreBackend, Precondition,
-    PutOutcome, RecordKey, RecordPut, Result, VersionedRecord,
+    BackendWrapper, CallContext, EntityKey, FeatureWrite, OnlineStoreBackend, Precondition, PutOutcome,
+    RecordKey, RecordPut, Result, VersionedRecord,
 };
-use futures::future::try_join_all;
 
-use crate::case::{Context, Failure, Subject, VIEW, at, call, entity, failure, holds, ints, only, same};
+use crate::case::{Context, Failure, Subject, VIEW, at, entity, failure, holds, ints, same};
 use crate::history::{HistoryPlan, histories};
-use crate::suite::concurrency::beside;
-
-const WRITERS: i64 = 16;
+use crate::suite::concurrency::{disjoint_writers, race};
 
 pub(super) fn add(s: &mut Subject<'_>) {
     s.case("a_write_is_seen_by_another_that_has_read_the_record", |c| async move {
@@ -68,16 +65,17 @@ pub(super) fn add(s: &mut Subject<'_>) {
     s.case("a_precondition_looks_at_what_another_has_written", |c| async move {
         let (one, other) = both(&c).await?;
         let e = entity("e")?;
-        put(&one, &e, 5, Precondition::NotNewer).await?;
+        one.put(&e, "f", 5, Precondition::NotNewer).await?;
         let stored = other.stored(&e).await?;
-        put(&one, &e, 7, Precondition::NotNewer).await?;
+        one.put(&e, "f", 7, Precondition::NotNewer).await?;
         for precondition in [
             Precondition::NotNewer,
             Precondition::NotNewerSameShape,
             Precondition::Unchanged(None),
             Precondition::Unchanged(stored),
         ] {
-            let refused = matches!(put(&other, &e, 6, precondition.clone()).await?, PutOutcome::Refused(_));
+            let refused =
+                matches!(other.put(&e, "f", 6, precondition.clone()).await?, PutOutcome::Refused(_));
             holds(refused, &format!("{precondition:?} holds on a record that another has changed"))?;
         }
         same(other.features(&e).await?, ints([("f", 7)]))
@@ -85,32 +83,13 @@ pub(super) fn add(s: &mut Subject<'_>) {
     s.case("of_racing_puts_of_two_one_is_stored", |c| async move {
         let (one, other) = both(&c).await?;
         for round in 0..10 {
-            let e = entity(round)?;
-            let racer = |number: i64| {
-                let (c, e) = (if number % 2 == 0 { one.clone() } else { other.clone() }, e.clone());
-                beside(async move { Ok(put(&c, &e, number, Precondition::Unchanged(None)).await?) })
-            };
-            let outcomes = try_join_all((0..WRITERS).map(racer)).await?;
-            same(outcomes.iter().filter(|outcome| **outcome == PutOutcome::Stored).count(), 1)?;
+            race([&one, &other], &entity(round)?, Precondition::Unchanged(None)).await?;
         }
         Ok(())
     });
     s.case("writers_of_disjoint_features_lose_nothing", |c| async move {
         let (one, other) = both(&c).await?;
-        let e = entity("e")?;
-        let writer = |number: i64| {
-            let (c, e) = (if number % 2 == 0 { one.clone() } else { other.clone() }, e.clone());
-            async move {
-                for round in 0..5 {
-                    let feature = Features::new().with(format!("f{number}"), round);
-                    c.send(FeatureWrite::new(e.clone(), feature).at(at(round * WRITERS + number))).await?;
-                }
-                Ok::<_, Failure>(())
-            }
-        };
-        try_join_all((0..WRITERS).map(writer)).await?;
-        let expected = (0..WRITERS).map(|number| (format!("f{number}"), 4i64)).collect();
-        same(other.features(&e).await?, Some(expected))
+        disjoint_writers([&one, &other]).await
     });
     s.case("histories_of_a_record_have_one_order", |c| async move {
         let (one, other) = both(&c).await?;
@@ -133,12 +112,6 @@ pub(super) fn add(s: &mut Subject<'_>) {
 async fn both(c: &Context) -> std::result::Result<(Context, Context), Failure> {
     let place = c.data(false).await?;
     Ok((c.over_data(&place).await?, c.over_data(&place).await?))
-}
-
-/// Puts one record of one feature, whose value is the time.
-async fn put(c: &Context, e: &EntityKey, second: i64, when: Precondition) -> Result<PutOutcome> {
-    let put = c.put_of(e, "f", second, at(second), when)?;
-    only(c.backend().put(vec![put], call()).await)
 }
 
 /// Each call goes to one of two instances.

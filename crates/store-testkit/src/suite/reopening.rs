@@ -79,14 +79,14 @@ pub(super) fn add(s: &mut Subject<'_>) {
             ("g", 6, Precondition::NotNewerSameShape),
             ("f", 6, Precondition::Unchanged(None)),
         ] {
-            let outcome = put(&after, feature, second, precondition.clone()).await?;
+            let outcome = after.put(&e, feature, second, precondition.clone()).await?;
             holds(
                 matches!(outcome, PutOutcome::Refused(_)),
                 &format!("{precondition:?} holds after the close"),
             )?;
         }
         let stored = after.stored(&e).await?;
-        same(put(&after, "f", 6, Precondition::Unchanged(stored)).await?, PutOutcome::Stored)
+        same(after.put(&e, "f", 6, Precondition::Unchanged(stored)).await?, PutOutcome::Stored)
     });
     s.case("no_state_of_before_the_close_is_taken_for_one_of_after_it", |c| async move {
         let place = c.data(true).await?;
@@ -96,7 +96,7 @@ pub(super) fn add(s: &mut Subject<'_>) {
             only(c.backend().delete(&[c.key(&entity("e")?)?], call()).await)?;
             for second in 0..8 {
                 // Each state has bytes of its own, and counted from the beginning its versions are the same.
-                put(&c, "f", time * 8 + second, Precondition::NotNewer).await?;
+                c.put(&entity("e")?, "f", time * 8 + second, Precondition::NotNewer).await?;
                 let stored = c.stored(&entity("e")?).await?.ok_or_else(|| failure("there is no record"))?;
                 for old in &known {
                     let put =
@@ -111,11 +111,6 @@ pub(super) fn add(s: &mut Subject<'_>) {
         Ok(())
     });
     s.case("what_was_acknowledged_is_there_after_a_kill", |c| async move { killed(&c).await });
-}
-
-async fn put(c: &Context, feature: &str, second: i64, when: Precondition) -> Result<PutOutcome> {
-    let put = c.put_of(&entity("e")?, feature, second, at(second), when)?;
-    only(c.backend().put(vec![put], call()).await)
 }
 
 /// A process writes, is killed, and what it was told is there, whole.

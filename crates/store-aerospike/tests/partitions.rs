@@ -29,20 +29,12 @@ const GONE: [ErrorKind; 2] = [ErrorKind::Unavailable, ErrorKind::DeadlineExceede
 
 fn main() -> ExitCode {
     ServerTests::new("aerospike", "asd")
-        .test("a_server_killed_while_it_is_written_to_takes_nothing_acknowledged_with_it", || rounds(killed))
-        .test("random_loss_costs_nothing_that_was_acknowledged", || rounds(lossy))
-        .test("a_server_cut_off_with_its_clients_loses_to_newer_generations", || rounds(partition))
-        .test("a_server_that_is_not_heard_mixes_up_nothing", || rounds(not_heard))
+        .rounds("FSTORE_PARTITION_ROUNDS")
+        .test("a_server_killed_while_it_is_written_to_takes_nothing_acknowledged_with_it", killed)
+        .test("random_loss_costs_nothing_that_was_acknowledged", lossy)
+        .test("a_server_cut_off_with_its_clients_loses_to_newer_generations", partition)
+        .test("a_server_that_is_not_heard_mixes_up_nothing", not_heard)
         .run()
-}
-
-/// Runs a test as often as the environment says, once if it says nothing.
-async fn rounds<F: Future<Output = TestResult>>(test: impl Fn() -> F) -> TestResult {
-    let rounds = std::env::var("FSTORE_PARTITION_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    for _ in 0..rounds.unwrap_or(1) {
-        test().await?;
-    }
-    Ok(())
 }
 
 async fn start(network: &Network) -> TestResult<(AerospikeCluster, String)> {

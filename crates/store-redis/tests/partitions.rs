@@ -11,46 +11,24 @@ mod network;
 use std::process::ExitCode;
 
 use network::Setting::{Default, MinReplicas, Wait};
-use network::{Outcome, cluster, sentinel};
+use network::{cluster, sentinel};
 use store_testkit::ServerTests;
 
 fn main() -> ExitCode {
     ServerTests::new("redis", "redis-server")
-        .test("sentinel_a_primary_cut_off_loses_what_it_acknowledges", || {
-            rounds(|| sentinel::partition(Default))
-        })
+        .rounds("FSTORE_PARTITION_ROUNDS")
+        .test("sentinel_a_primary_cut_off_loses_what_it_acknowledges", || sentinel::partition(Default))
         .test("sentinel_min_replicas_to_write_limit_what_a_primary_cut_off_acknowledges", || {
-            rounds(|| sentinel::partition(MinReplicas))
+            sentinel::partition(MinReplicas)
         })
-        .test("sentinel_what_all_replicas_have_confirmed_outlives_a_partition", || {
-            rounds(|| sentinel::partition(Wait))
-        })
-        .test("sentinel_a_kill_loses_what_the_replicas_did_not_have", || {
-            rounds(|| sentinel::killed_behind(Default))
-        })
-        .test("sentinel_what_all_replicas_have_confirmed_outlives_a_kill", || {
-            rounds(|| sentinel::killed_behind(Wait))
-        })
-        .test("sentinel_what_all_replicas_have_confirmed_outlives_random_loss", || rounds(sentinel::lossy))
-        .test("sentinel_a_primary_far_away_is_written_to", || rounds(sentinel::delayed))
-        .test("cluster_a_primary_cut_off_takes_no_writes_for_long", || rounds(|| cluster::partition(Default)))
-        .test("cluster_what_the_replica_has_confirmed_outlives_a_partition", || {
-            rounds(|| cluster::partition(Wait))
-        })
-        .test("cluster_a_kill_loses_what_the_replica_did_not_have", || {
-            rounds(|| cluster::killed_behind(Default))
-        })
-        .test("cluster_what_the_replica_has_confirmed_outlives_a_kill", || {
-            rounds(|| cluster::killed_behind(Wait))
-        })
+        .test("sentinel_what_all_replicas_have_confirmed_outlives_a_partition", || sentinel::partition(Wait))
+        .test("sentinel_a_kill_loses_what_the_replicas_did_not_have", || sentinel::killed_behind(Default))
+        .test("sentinel_what_all_replicas_have_confirmed_outlives_a_kill", || sentinel::killed_behind(Wait))
+        .test("sentinel_what_all_replicas_have_confirmed_outlives_random_loss", sentinel::lossy)
+        .test("sentinel_a_primary_far_away_is_written_to", sentinel::delayed)
+        .test("cluster_a_primary_cut_off_takes_no_writes_for_long", || cluster::partition(Default))
+        .test("cluster_what_the_replica_has_confirmed_outlives_a_partition", || cluster::partition(Wait))
+        .test("cluster_a_kill_loses_what_the_replica_did_not_have", || cluster::killed_behind(Default))
+        .test("cluster_what_the_replica_has_confirmed_outlives_a_kill", || cluster::killed_behind(Wait))
         .run()
-}
-
-/// Runs a test as often as the environment says, once if it says nothing.
-async fn rounds<F: Future<Output = Outcome>>(test: impl Fn() -> F) -> Outcome {
-    let rounds = std::env::var("FSTORE_PARTITION_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
-    for _ in 0..rounds.unwrap_or(1) {
-        test().await?;
-    }
-    Ok(())
 }

@@ -44,13 +44,14 @@ pub struct ServerTests {
     program: &'static str,
     tests: Vec<(&'static str, Run)>,
     patience: Duration,
+    rounds: usize,
 }
 
 impl ServerTests {
     /// Tests of a backend, named as in `FSTORE_REQUIRE`, that need this program on the `PATH`. Without it
     /// they are ignored, or fail where the backend is required.
     pub fn new(backend: &'static str, program: &'static str) -> Self {
-        Self { backend, program, tests: Vec::new(), patience: PATIENCE }
+        Self { backend, program, tests: Vec::new(), patience: PATIENCE, rounds: 1 }
     }
 
     /// How long each test may take; ten minutes unless this is said.
@@ -59,13 +60,32 @@ impl ServerTests {
         Self { patience, ..self }
     }
 
+    /// Runs each of the tests that are added from here on as often as this variable of the environment says, once
+    /// where it says nothing.
+    #[must_use]
+    pub fn rounds(self, variable: &str) -> Self {
+        let rounds = std::env::var(variable).ok().and_then(|rounds| rounds.parse().ok());
+        Self { rounds: rounds.unwrap_or(1), ..self }
+    }
+
     /// Adds a test. Its name reads as a statement about the backend.
     #[must_use]
     pub fn test<F>(mut self, name: &'static str, test: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), TestFailure>> + Send + 'static,
     {
-        self.tests.push((name, Arc::new(move || test().boxed())));
+        let (rounds, test) = (self.rounds, Arc::new(test));
+        let run = move || {
+            let test = Arc::clone(&test);
+            async move {
+                for _ in 0..rounds {
+                    test().await?;
+                }
+                Ok(())
+            }
+            .boxed()
+        };
+        self.tests.push((name, Arc::new(run)));
         self
     }
 
@@ -74,7 +94,7 @@ impl ServerTests {
     pub fn run(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads.get_or_insert(THREADS);
-        let Self { backend, program, tests, patience } = self;
+        let Self { backend, program, tests, patience, .. } = self;
         let trial = |(name, test): (&'static str, Run)| {
             Trial::ignorable_test(name, move || conclude(backend, attempt(program, patience, &test)))
         };

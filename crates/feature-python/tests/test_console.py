@@ -28,6 +28,8 @@ SCREENSHOTS = ROOT / "target" / "console"
 PROGRAM = Path(sys.executable).parent / "fstore"
 EVIL = "<script>document.title='broken'</script>"
 
+# How long a page may take to show something, on a machine that is busy with others, in seconds.
+PATIENCE = 60
 # The most that a page may have, with what it asks for.
 PAGE_BYTES = 100_000
 
@@ -38,8 +40,10 @@ for package in ["selenium", "axe_core_python"]:
 webdriver = pytest.importorskip("selenium.webdriver")
 axe = pytest.importorskip("axe_core_python.selenium")
 
+from selenium.common.exceptions import TimeoutException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.expected_conditions import staleness_of  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 
@@ -151,18 +155,25 @@ def look(browser: Any, width: int, scheme: str) -> None:
 def sign_in(browser: Any, console: Console, own_key: str) -> None:
     browser.get(console.page("sign-in"))
     browser.delete_all_cookies()
-    browser.find_element(By.ID, "key").send_keys(own_key, Keys.ENTER)
-    WebDriverWait(browser, 10).until(lambda own: own.find_elements(By.CSS_SELECTOR, "h1, .problem"))
+    field = browser.find_element(By.ID, "key")
+    field.send_keys(own_key, Keys.ENTER)
+    # Going elsewhere before the answer would be to give the sign-in up.
+    WebDriverWait(browser, PATIENCE).until(staleness_of(field))
+    if own_key in (console.reader, console.other):
+        wait_for(browser, "Feature view")
 
 
 def text(browser: Any) -> str:
     """What can be read on the page, of one moment: it may be about to change."""
-    own: str = browser.execute_script("return document.querySelector('main').innerText")
+    own: str = browser.execute_script("return document.querySelector('main')?.innerText ?? ''")
     return own
 
 
 def wait_for(browser: Any, part: str) -> None:
-    WebDriverWait(browser, 20).until(lambda own: part in text(own))
+    try:
+        WebDriverWait(browser, PATIENCE).until(lambda own: part in text(own))
+    except TimeoutException:
+        pytest.fail(f"`{part}` never appeared at {browser.current_url}, which says: {text(browser)[:500]}")
 
 
 def row(browser: Any, feature: str) -> str:
@@ -227,14 +238,14 @@ def tab_to(browser: Any, label: str) -> None:
 
 def test_the_live_page_follows_a_load_by_itself(browser: Any, console: Console) -> None:
     browser.get(console.page("live"))
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         console.ask("views/customers/read", {"entities": [{"customer_id": 1}]})
         if "100.0 %" in text(browser) and "acme" in text(browser):
             break
         time.sleep(0.05)
     else:
-        pytest.fail("the page never showed the reads")
+        pytest.fail(f"the page never showed the reads, and says: {text(browser)[:500]}")
     assert browser.find_elements(By.CSS_SELECTOR, "svg.chart path")
 
 
@@ -262,10 +273,10 @@ def test_a_running_migration_is_followed(chromium: Any, redis_server: servers.Se
             sign_in(chromium, console, console.reader)
             chromium.get(console.page("live"))
             # The page goes on by itself, and asks the stores once in ten seconds.
-            WebDriverWait(chromium, 60).until(lambda own: 0 < copied(own) < 600)
+            WebDriverWait(chromium, PATIENCE).until(lambda own: 0 < copied(own) < 600)
             before = copied(chromium)
             assert migration(chromium)[:4] == ["acme: customers", "main", "bulk", "copying"]
-            WebDriverWait(chromium, 60).until(lambda own: before < copied(own))
+            WebDriverWait(chromium, PATIENCE).until(lambda own: before < copied(own))
             assert moving.poll() is None, "it was seen while it was under way"
             for width in [390, 1440]:
                 check(chromium, "migration", console.page("live"), width, "light")
@@ -310,7 +321,7 @@ def test_ten_thousand_views_and_a_thousand_tenants_stay_usable(chromium: Any, tm
         # A mistake in the settings, which the server refuses to load.
         console.settings.write_text(console.settings.read_text().replace('"entities"', '"entity"', 1))
         # What was read of the file holds for two seconds.
-        WebDriverWait(chromium, 20).until(
+        WebDriverWait(chromium, PATIENCE).until(
             lambda own: own.get(console.page("settings")) or "cannot be used as they are now" in text(own)
         )
         for name in ["lookup", "views", "quotas", "settings"]:
@@ -323,6 +334,7 @@ def check(browser: Any, name: str, address: str, width: int, scheme: str) -> flo
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     look(browser, width, scheme)
     browser.get(address)
+    assert browser.current_url == address, f"{name} leads elsewhere"
     height = browser.execute_script("return document.documentElement.scrollHeight")
     whole = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
     shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": whole})

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         .test("connections_that_a_balancer_has_forgotten_are_replaced", forgotten)
         .test("a_server_that_stands_still_while_it_forks_answers_rightly_later", fork)
         .test(NAME_MOVES, || private::run(NAME_MOVES, name_moves))
+        .test("a_kill_loses_what_a_replica_far_away_did_not_have_yet", || killed_ahead(false))
+        .test("what_a_replica_far_away_has_confirmed_outlives_a_kill", || killed_ahead(true))
         .run()
 }
 
@@ -245,6 +247,48 @@ async fn name_moves() -> Outcome {
     fs::write(&hosts, "127.0.0.2 primary.test\n")?;
     load.wait_for_success(RECOVERY).await?;
     failover::survived("a host name that leads elsewhere, twice", load, &store).await
+}
+
+/// A primary is killed while what it sends to its replica takes 100 ms, and the replica takes its place.
+async fn killed_ahead(wait: bool) -> Outcome {
+    let primary = Server::start_redis(&RedisOptions::default()).await?;
+    let proxy = Proxy::start(primary.port().ok_or("the server has no port")?).await?;
+    let to_primary = ["--replicaof", "127.0.0.1", &proxy.port().to_string()];
+    let replica = Server::start_redis(&RedisOptions::default().with(to_primary)).await?;
+    let start = Instant::now();
+    while !replica.command(&["INFO", "replication"]).await?.text().contains("master_link_status:up") {
+        if start.elapsed() > RECOVERY {
+            return Err("the replica does not follow".into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    proxy.delay_replies(Duration::from_millis(100));
+    let setting = if wait { "?wait_replicas=1" } else { "" };
+    let load =
+        Load::start(&open(&format!("{}{setting}", primary.url())).await?, "load", LoadPlan::default())?;
+    for _ in 0..3 {
+        load.wait_for_success(RECOVERY).await?;
+    }
+    primary.kill().await?;
+    let report = load.stop().await;
+    replica.command(&["REPLICAOF", "NO", "ONE"]).await?;
+    let verification = report.verify(&open(replica.url()).await?).await?;
+    say(&format!(
+        "a replica 100 ms away: {} acknowledged writes lost, wait: {wait}",
+        verification.lost.len()
+    ));
+    report.nothing_wrong()?;
+    match wait {
+        true => Ok(verification.sound()?),
+        false if !verification.wrong.is_empty() => {
+            Err(format!("no fault excuses this: {:?}", verification.wrong).into())
+        }
+        // Else the other test would show nothing.
+        false if verification.lost.is_empty() => {
+            Err("acknowledged writes that the replica had not are there".into())
+        }
+        false => Ok(()),
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "how much was tried is for whoever reads the run")]

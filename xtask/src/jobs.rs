@@ -10,8 +10,6 @@ use crate::servers::{AEROSPIKE, REDIS, VALKEY};
 /// Licences, sources and yanked versions; what is known against versions.
 const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 const AUDIT: (&str, &str) = ("cargo-audit", "0.22.2");
-/// Changes the code and sees whether a test notices.
-const MUTANTS: (&str, &str) = ("cargo-mutants", "27.1.0");
 
 /// What must work on every system: no servers, no Docker.
 const PORTABLE: [&str; 3] = ["feature-core", "store-embedded", "feature-store"];
@@ -118,22 +116,6 @@ pub(crate) fn fuzz(minutes: u64) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What mutants are made of unless a file or a package is named.
-const MUTATED: [&str; 4] = ["feature-core", "store-aerospike", "store-embedded", "store-redis"];
-
-/// Changes the code in every way it knows and requires a test to fail.
-pub(crate) fn mutants(file: Option<&str>, package: Option<&str>) -> Result<ExitCode> {
-    let mut mutants = Command::new(tool(MUTANTS)?);
-    mutants.current_dir(root()).args(["mutants", "--timeout", "300"]);
-    match (file, package) {
-        (Some(file), _) => mutants.args(["--file", file]),
-        (None, Some(package)) => mutants.args(["--package", package]),
-        (None, None) => mutants.args(MUTATED.iter().flat_map(|name| ["--package", name])),
-    };
-    run(&mut mutants)?;
-    Ok(ExitCode::SUCCESS)
-}
-
 /// The program's whole life for so many minutes, with a report.
 pub(crate) fn soak(minutes: u64, report: Option<&Path>) -> Result<ExitCode> {
     let mut soak = cargo();
@@ -147,7 +129,7 @@ pub(crate) fn soak(minutes: u64, report: Option<&Path>) -> Result<ExitCode> {
 }
 
 /// A program of cargo's, installed if it is not there.
-fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
+pub(crate) fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
     let tools = root().join("target/tools");
     let installed = tools.join("bin").join(name);
     if let Some(program) = find(name) {

@@ -10,6 +10,7 @@ mod features;
 mod images;
 mod jobs;
 mod links;
+mod mutants;
 mod packages;
 mod process;
 mod python;
@@ -113,6 +114,9 @@ enum Command {
         /// All of a package
         #[arg(long)]
         package: Option<String>,
+        /// A part of them, such as 0/4, the first of four
+        #[arg(long, value_name = "K/N")]
+        shard: Option<String>,
     },
     /// Run the program's whole life with faults, check what it promises throughout, and report
     Soak {
@@ -154,7 +158,9 @@ fn main() -> ExitCode {
         Command::Partitions => jobs::partitions(),
         Command::Dependencies => jobs::dependencies(),
         Command::Fuzz { minutes } => jobs::fuzz(minutes),
-        Command::Mutants { file, package } => jobs::mutants(file.as_deref(), package.as_deref()),
+        Command::Mutants { file, package, shard } => {
+            mutants::run(file.as_deref(), package.as_deref(), shard.as_deref())
+        }
         Command::Soak { minutes, report } => jobs::soak(minutes, report.as_deref()),
         Command::Docs { repository } => book::build(repository.as_deref()),
         Command::Images => images::run(),

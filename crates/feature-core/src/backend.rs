@@ -214,3 +214,31 @@ pub struct Health {
     /// What needs attention, and what to do about it. Empty when all is well.
     pub warnings: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_time_that_it_is_given_and_more_than_there_is_means_no_end() {
+        let now = tokio::time::Instant::now();
+        let after = |timeout| CallContext::with_timeout(timeout).deadline - now;
+        let minute = Duration::from_secs(60);
+        assert!((minute..2 * minute).contains(&after(minute)));
+        assert!(after(Duration::MAX) > 300 * 1_440 * minute);
+    }
+
+    #[test]
+    fn a_record_is_shown_by_its_size() {
+        let record = VersionedRecord { bytes: Bytes::from_static(b"secret"), version: 7 };
+        assert_eq!(format!("{record:?}"), "VersionedRecord(6 bytes, version 7)");
+    }
+
+    #[test]
+    fn clones_of_a_progress_count_together() {
+        let progress = PurgeProgress::default();
+        progress.add(2);
+        progress.clone().add(3);
+        assert_eq!(progress.removed(), 5);
+    }
+}

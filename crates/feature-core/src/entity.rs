@@ -93,14 +93,14 @@ impl EntityKey {
             }
         };
         let pairs = || self.0.split('|').filter(wanted);
-        let (kept, bytes) = pairs().fold((0, 0), |(kept, bytes), pair| (kept + 1, bytes + pair.len() + 1));
+        let kept = pairs().count();
         if join_keys.is_empty() || kept != join_keys.len() {
             return None;
         }
-        if bytes > self.0.len() {
+        if kept == self.0.split('|').count() {
             return Some(self.clone());
         }
-        let mut text = String::with_capacity(bytes);
+        let mut text = String::with_capacity(self.0.len());
         for pair in pairs() {
             if !text.is_empty() {
                 text.push('|');
@@ -206,5 +206,23 @@ impl EntityKeyBuilder {
             escape_into(&mut text, value, JOIN_VALUE_SEPARATORS);
         }
         Ok(EntityKey(text.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_as_its_text() {
+        let key = EntityKey::parse("customer_id=7|country=DE").unwrap();
+        assert_eq!(key.to_string(), "country=DE|customer_id=7");
+        assert_eq!(format!("{key:?}"), "country=DE|customer_id=7");
+    }
+    #[test]
+    fn a_projection_to_all_join_keys_is_no_copy() {
+        let key = EntityKey::parse("customer_id=7|country=DE").unwrap();
+        let all = key.project(&["customer_id", "country"]).unwrap();
+        assert!(Arc::ptr_eq(&key.0, &all.0));
     }
 }

@@ -311,4 +311,26 @@ mod tests {
             "LimitExceeded: the record is 2000 bytes, the limit is 1000 bytes"
         );
     }
+    #[test]
+    fn what_an_error_was_given_is_there_and_nothing_else() {
+        let plain = Error::new(ErrorKind::Unavailable, "no server");
+        assert!(!plain.in_doubt() && plain.retry_after().is_none() && plain.key().is_none());
+        assert_eq!((plain.operation(), plain.backend()), (None, None));
+        assert!(std::error::Error::source(&plain).is_none());
+        assert_eq!(format!("{plain:?}"), "Unavailable: no server");
+
+        let whole = plain
+            .with_retry_after(Duration::from_secs(2))
+            .with_operation("put")
+            .with_backend("redis")
+            .with_source("connection refused");
+        assert_eq!(whole.retry_after(), Some(Duration::from_secs(2)));
+        assert_eq!((whole.operation(), whole.backend()), (Some("put"), Some("redis")));
+        assert_eq!(std::error::Error::source(&whole).unwrap().to_string(), "connection refused");
+        assert_eq!(format!("{whole:?}"), "Unavailable: no server (put on redis): connection refused");
+
+        let rows: Vec<Result<()>> = whole.for_rows(3);
+        assert_eq!(rows.len(), 3);
+        assert!(rows.iter().all(|row| row.as_ref().unwrap_err().to_string() == whole.to_string()));
+    }
 }

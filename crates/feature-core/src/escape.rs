@@ -81,8 +81,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_written_as_it_is_is_no_copy() {
+        assert!(matches!(unescape("a b~zürich", b":{}"), Ok(Cow::Borrowed("a b~zürich"))));
+    }
+
+    #[test]
     fn text_that_no_name_encodes_to_is_refused() {
-        for text in ["%", "%4", "%4g", "%41", "%3a", "a:b", "a\nb", "%FF", "%é"] {
+        for text in ["%", "%4", "%4g", "%41", "%3a", "a:b", "a\nb", "a\u{1f}", "a\u{7f}", "%FF", "%é"] {
             assert!(unescape(text, b":{}").is_err(), "{text}");
         }
     }

@@ -148,6 +148,7 @@ mod tests {
         let set = Features::new().with("b", 1).with("a", 2).with("b", 4);
         assert_eq!(collected, set);
         assert_eq!(set.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(!set.is_empty() && Features::new().is_empty());
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn float64(v: f64) -> Value {
     match Number::from_f64(v) {
         Some(number) => Value::Number(number),
         None if v.is_nan() => "NaN".into(),
-        None if v > 0.0 => "Infinity".into(),
+        None if v.is_sign_positive() => "Infinity".into(),
         None => "-Infinity".into(),
     }
 }
@@ -271,10 +271,18 @@ mod tests {
 
     fn values() -> impl Strategy<Value = FeatureValue> {
         let instant = || any::<i64>().prop_map(Timestamp::from_micros);
-        let f32s =
-            || any::<u32>().prop_map(f32::from_bits).prop_map(|v| if v.is_nan() { f32::NAN } else { v });
-        let f64s =
-            || any::<u64>().prop_map(f64::from_bits).prop_map(|v| if v.is_nan() { f64::NAN } else { v });
+        let f64s = || {
+            let any =
+                any::<u64>().prop_map(f64::from_bits).prop_map(|v| if v.is_nan() { f64::NAN } else { v });
+            // Most bits are none of these.
+            let rare = prop::sample::select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0]);
+            prop_oneof![3 => any, 1 => rare]
+        };
+        let f32s = || {
+            let any =
+                any::<u32>().prop_map(f32::from_bits).prop_map(|v| if v.is_nan() { f32::NAN } else { v });
+            prop_oneof![3 => any, 1 => f64s().prop_map(|v| v as f32)]
+        };
         let finite = f64s().prop_filter("JSON has no number for it", |v| v.is_finite());
         let natural = prop_oneof![
             Just(FeatureValue::Null),
@@ -325,6 +333,16 @@ mod tests {
         let mut written = Vec::new();
         value.write_json(&mut written);
         assert_eq!(value.to_json().to_string().as_bytes(), written);
+    }
+
+    #[test]
+    fn floats_that_json_has_no_number_for_are_their_names() {
+        for (value, name) in
+            [(f64::NAN, "NaN"), (f64::INFINITY, "Infinity"), (f64::NEG_INFINITY, "-Infinity")]
+        {
+            assert_eq!(FeatureValue::from(value).to_json(), json!(name));
+            assert_eq!(FeatureValue::from(value as f32).to_json(), json!(name));
+        }
     }
 
     #[test]

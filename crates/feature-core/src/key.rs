@@ -259,13 +259,28 @@ mod tests {
             (key("a:b", "c{d}", &[("k=1", "x=|y:z")]), "a%3Ab:c%7Bd%7D:k%3D1=x=%7Cy:z"),
             (key("100%", "v\n", &[("k", "")]), "100%25:v%0A:k="),
         ] {
-            assert_eq!(key.to_string(), text);
+            let mut written = String::from(">");
+            key.write_text(&mut written);
+            assert_eq!((key.to_string(), format!("{key:?}")), (text.to_owned(), text.to_owned()));
+            assert_eq!(written.strip_prefix('>'), Some(text));
             assert_eq!(RecordKey::parse(text).unwrap(), key);
             let view = key.view().to_string();
             assert_eq!(text.strip_prefix(&view).map(|rest| &rest[..1]), Some(":"));
             assert_eq!(format!("{:?}", key.view()), view);
             assert_eq!(key.text_len(), text.len());
         }
+    }
+
+    /// Else a map of views would be a list.
+    #[test]
+    fn views_have_hashes_of_their_own() {
+        let hash = |view| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            ViewKey::new("t", view).unwrap().hash(&mut hasher);
+            hasher.finish()
+        };
+        assert_eq!(hash("a"), hash("a"));
+        assert_ne!(hash("a"), hash("b"));
     }
 
     #[test]
@@ -293,6 +308,21 @@ mod tests {
         for (tenant, view) in [("team", "pay2"), ("team:pay", "x"), ("tea", "m:pay"), ("team", "team_pay")] {
             let other = key(tenant, view, &[("id", "1")]);
             assert!(!scope.contains(&other) && !other.to_string().starts_with(&scope.prefix()), "{other}");
+        }
+        let (tenant, record) = (Scope::tenant("te:am").unwrap(), key("te:am", "pay", &[("id", "1")]));
+        assert!(tenant.contains(&record) && !tenant.contains(&key("team", "pay", &[("id", "1")])));
+        assert!(Scope::Store.contains(&record) && !scope.contains(&record));
+    }
+
+    #[test]
+    fn a_scope_is_shown_by_what_its_records_begin_with() {
+        for (scope, prefix, text) in [
+            (Scope::Store, "", "the whole store"),
+            (Scope::tenant("te:am").unwrap(), "te%3Aam:", "te%3Aam:*"),
+            (Scope::view("team", "pay").unwrap(), "team:pay:", "team:pay:*"),
+        ] {
+            assert_eq!(scope.prefix(), prefix);
+            assert_eq!((scope.to_string(), format!("{scope:?}")), (text.to_owned(), text.to_owned()));
         }
     }
 

@@ -398,7 +398,7 @@ mod tests {
         let entity = EntityKey::new("id", 1).unwrap();
         let read = |record: &Bytes, names: &[&str]| {
             let mut decoder = RowDecoder::knowing(&known, "v", Some(Arc::new(names.iter().collect())), None);
-            let began = decoder.last.is_some();
+            let began = decoder.has_begun();
             let row = decoder.decode(&entity, record, Timestamp::from_micros(2)).unwrap().unwrap();
             known.learn("v", &decoder);
             let values: Vec<_> =
@@ -425,6 +425,55 @@ mod tests {
             read(&abc, &[&format!("made up {n}")]);
         }
         assert_eq!(known.0.read().unwrap()["v"].len(), KnownLayouts::REQUESTS);
+    }
+
+    #[test]
+    fn what_is_kept_of_reads_of_all_features_is_not_used_for_reads_of_some() {
+        let (all, some) = (None, Some(Arc::new(["a"].iter().collect::<FeatureNames>())));
+        for (first, second) in [(&all, &some), (&some, &all)] {
+            let known = KnownLayouts::default();
+            let begin = |requested: &Option<_>| RowDecoder::knowing(&known, "v", requested.clone(), None);
+            let mut decoder = begin(first);
+            let record = record(Features::from([("a", 1), ("b", 2)]));
+            decoder.decode(&EntityKey::new("id", 1).unwrap(), &record, Timestamp::from_micros(2)).unwrap();
+            known.learn("v", &decoder);
+            assert!(begin(first).has_begun() && !begin(second).has_begun());
+        }
+    }
+
+    #[test]
+    fn rows_are_equal_if_what_they_show_is() {
+        let row = |features: Features| {
+            let record = record(features);
+            let mut decoder = RowDecoder::new(None, None);
+            assert!(!decoder.has_begun());
+            decoder
+                .decode(&EntityKey::new("id", 1).unwrap(), &record, Timestamp::from_micros(2))
+                .unwrap()
+                .unwrap()
+        };
+        let one = row(Features::from([("a", 1), ("b", 2)]));
+        assert_eq!(one, row(Features::from([("a", 1), ("b", 2)])));
+        for other in [[("a", 1), ("b", 3)], [("a", 1), ("c", 2)]] {
+            assert_ne!(one, row(Features::from(other)));
+        }
+        let mut decoder = RowDecoder::new(Some(FeatureNames::default()), None);
+        let (entity, now) = (EntityKey::new("id", 1).unwrap(), Timestamp::from_micros(2));
+        let none = decoder.decode(&entity, &record(Features::from([("a", 1)])), now).unwrap().unwrap();
+        assert!(none.is_empty() && !one.is_empty());
+        let shown = format!("{one:?}");
+        assert!(
+            shown.contains(r#"names: ["a", "b"]"#) && shown.contains("values: [Int32(1), Int32(2)]"),
+            "{shown}"
+        );
+        assert!(!one.names().is_empty() && FeatureNames::default().is_empty());
+    }
+
+    #[test]
+    fn statuses_have_the_names_that_users_see() {
+        use FeatureStatus::{NotFound, Null, OutsideMaxAge, Present};
+        let names = [Present, Null, NotFound, OutsideMaxAge].map(FeatureStatus::name);
+        assert_eq!(names, ["present", "null", "not_found", "outside_max_age"]);
     }
 
     #[test]

@@ -315,10 +315,11 @@ mod tests {
         assert_eq!(url.password().unwrap().expose(), "p:ss");
         let url = StoreUrl::parse("redis://u:p@ss@h:1").unwrap();
         assert_eq!(
-            (url.password().unwrap().expose(), url.hosts()),
-            ("p@ss", &[("h".to_owned(), Some(1))][..])
+            (url.username(), url.password().unwrap().expose(), url.hosts()),
+            (Some("u"), "p@ss", &[("h".to_owned(), Some(1))][..])
         );
         assert_eq!(StoreUrl::parse("memory:").unwrap().to_string(), "memory:");
+        assert_eq!(StoreUrl::parse("own+s3-v1.x:y").unwrap().scheme(), "own+s3-v1.x");
         for url in ["embedded:///var/x.redb", "embedded:/var/x.redb"] {
             assert_eq!(StoreUrl::parse(url).unwrap().path(), "/var/x.redb");
         }
@@ -331,6 +332,8 @@ mod tests {
             "redis",
             "://h",
             "Re:x",
+            "2x:y",
+            "x\u{e9}:y",
             "redis://h:x",
             "redis://h,:1",
             "redis://[::1",
@@ -355,6 +358,38 @@ mod tests {
         let mut params = StoreUrl::parse("r:?timeout=hunter2").unwrap().params();
         assert!(params.take_duration("deadline").unwrap().is_none());
         assert!(params.finish().unwrap_err().message().contains("known are deadline"));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (text, shown) in [
+            ("redis://u:p@h:1,[::1]:2/3?a=1&b=2", "redis://u:***@h:1,[::1]:2/3?a=…&b=…"),
+            ("redis://:p@h", "redis://:***@h"),
+            ("redis://u@h", "redis://u@h"),
+            ("redis://h", "redis://h"),
+            ("embedded:a.redb?b=1", "embedded:a.redb?b=…"),
+        ] {
+            let url: StoreUrl = text.parse().unwrap();
+            assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), shown.to_owned()));
+        }
+    }
+
+    #[test]
+    fn secrets_are_equal_if_their_texts_are_and_never_shown() {
+        assert!(Secret::from("a") == Secret::from("a") && Secret::from("a") != Secret::from("b"));
+        assert_eq!(format!("{:?}", Secret::from("a")), "[secret]");
+    }
+
+    #[test]
+    fn parameters_are_taken_one_by_one() {
+        let mut params = StoreUrl::parse("r:?timeout=20ms&token=t&most=7").unwrap().params();
+        assert_eq!(params.take_duration("timeout").unwrap(), Some(Duration::from_millis(20)));
+        assert_eq!(params.take_secret("token").unwrap().expose(), "t");
+        assert!(params.take_secret("token").is_none());
+        assert_eq!(params.take("most").unwrap(), Some(7));
+        params.finish().unwrap();
+        let unknown = StoreUrl::parse("r:?a=1").unwrap().params().finish().unwrap_err();
+        assert!(unknown.message().ends_with("known are none"), "{unknown}");
     }
 
     proptest::proptest! {

@@ -333,6 +333,8 @@ mod tests {
         for micros in [0, 1, -1, 1_357_016_400_000_000, 1_357_016_400_000_001, i64::MIN, i64::MAX] {
             let t = Timestamp::from_micros(micros);
             assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t, "{t}");
+            assert_eq!(format!("{t:?}"), t.to_string());
+            assert_eq!(serde_json::from_value::<Timestamp>(serde_json::to_value(t).unwrap()).unwrap(), t);
         }
         let offset: Timestamp = "2013-01-01T00:00:00-05:00".parse().unwrap();
         assert_eq!(offset.to_string(), "2013-01-01T05:00:00Z");
@@ -377,5 +379,34 @@ mod tests {
         assert_eq!(Ttl::Never.expires_at(now).unwrap(), None);
         assert!(Ttl::After(Duration::ZERO).expires_at(now).is_err());
         assert!(Ttl::After(Duration::MAX).expires_at(now).is_err());
+    }
+    #[test]
+    fn a_ttl_may_be_as_short_as_a_microsecond_and_as_long_as_there_is_time() {
+        let expires_at = |ttl, now| Ttl::After(ttl).expires_at(Timestamp::from_micros(now));
+        let micro = Duration::from_micros(1);
+        assert_eq!(expires_at(micro, 0).unwrap(), Some(Timestamp::from_micros(1)));
+        assert!(expires_at(micro - Duration::from_nanos(1), 0).is_err());
+        assert!(expires_at(micro, i64::MAX - 2).is_ok() && expires_at(micro, i64::MAX - 1).is_err());
+        assert!(expires_at(micro, -1).is_err() && expires_at(micro, -2).is_err());
+        assert_eq!(Ttl::from(micro), Ttl::After(micro));
+    }
+
+    #[test]
+    fn between_instants_there_is_time_or_none() {
+        let t = Timestamp::from_micros;
+        assert_eq!((t(7).since(t(2)), t(2).since(t(7))), (Duration::from_micros(5), Duration::ZERO));
+        assert_eq!(Timestamp::MAX.since(Timestamp::MIN), Duration::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn clocks_tell_the_time() {
+        let clock = ManualClock::at(Timestamp::from_micros(5));
+        clock.advance(Duration::from_micros(2));
+        assert_eq!(clock.now().as_micros(), 7);
+        clock.set(Timestamp::from_micros(3));
+        assert_eq!(Arc::new(clock.clone()).now(), clock.now());
+        assert_eq!(clock.now().as_micros(), 3);
+        // The year in which this was written is over.
+        assert!(SystemClock.now() > "2026-01-01".parse().unwrap());
     }
 }

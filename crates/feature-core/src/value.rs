@@ -391,6 +391,35 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_read_as_what_it_is() {
+        use FeatureValue as V;
+        let (text, yes) = (V::from("a"), V::Bool(true));
+        assert_eq!(
+            (text.as_str(), text.as_bool(), text.as_i64(), text.as_f64()),
+            (Some("a"), None, None, None)
+        );
+        assert_eq!((yes.as_bool(), V::Bool(false).as_bool(), yes.as_str()), (Some(true), Some(false), None));
+        assert_eq!((V::Int32(-7).as_i64(), V::Int64(7).as_i64()), (Some(-7), Some(7)));
+        assert_eq!((V::Float64(0.5).as_f64(), V::Float32(0.5).as_f64()), (Some(0.5), Some(0.5)));
+        assert_eq!((V::Int32(-7).as_f64(), V::Int64(1 << 53).as_f64()), (Some(-7.0), Some(2f64.powi(53))));
+        assert_eq!(V::Int64((1 << 53) + 1).as_f64(), None);
+        assert!(V::Null.is_null() && !yes.is_null());
+    }
+
+    /// Values that own none are never freed.
+    #[test]
+    fn a_value_owns_memory_or_not() {
+        use FeatureValue as V;
+        let time = Timestamp::from_micros(1);
+        for plain in [V::Null, true.into(), 1i32.into(), 1i64.into(), 1f32.into(), 1f64.into(), time.into()] {
+            assert!(plain.is_plain(), "{plain:?}");
+        }
+        for owner in [V::from("a"), V::from(vec![1u8]), V::from(vec![true]), V::from(BTreeMap::new())] {
+            assert!(!owner.is_plain(), "{owner:?}");
+        }
+    }
+
+    #[test]
     fn widening_loses_nothing_or_refuses() {
         use FeatureValue as V;
         assert_eq!(V::Int32(7).widen(ValueType::Int64), Ok(V::Int64(7)));

@@ -254,6 +254,9 @@ mod tests {
         assert_eq!(FeatureView::from_json(json).unwrap(), [view()]);
         let written = serde_json::json!({ "feature_views": [view()] }).to_string();
         assert_eq!(FeatureView::from_json(&written).unwrap(), [view()]);
+        let other = FeatureView { name: "other".into(), ..view() };
+        let written = serde_json::json!({ "feature_views": [view(), other] }).to_string();
+        assert_eq!(FeatureView::from_json(&written).unwrap(), [view(), other]);
     }
 
     #[test]
@@ -277,8 +280,17 @@ mod tests {
         for (text, part) in [("feature_views: [{nam: a}]", "nam"), ("views: []", "views"), ("{", "")] {
             assert!(FeatureView::from_yaml(text).unwrap_err().to_string().contains(part), "{text}");
         }
+        assert!(view().validate().is_ok() && FeatureView { entities: vec![], ..view() }.validate().is_err());
         let unknown = "feature_views: [{name: a, entities: [k], features: {x: double}}]";
         assert!(FeatureView::from_yaml(unknown).unwrap_err().to_string().contains("known are bool"));
+    }
+
+    #[test]
+    fn a_read_names_features_of_the_view() {
+        assert!(view().check_names(["trips", "rating"].into_iter()).is_ok());
+        let message = view().check_names(["trips", "x", "y"].into_iter()).unwrap_err().to_string();
+        assert!(message.contains("`x` is not") && message.contains("`y` is not"), "{message}");
+        assert!(!message.contains("`trips` is not"), "{message}");
     }
 
     #[test]

@@ -108,8 +108,7 @@ impl<'a> Encoder<'a> {
 
         let out = &mut self.out;
         out.clear();
-        // Enough for numbers; a record of texts makes its own room.
-        out.reserve(RecordHeader::LEN + 64 + section.len() + features.len() * 10);
+        out.reserve(room(section, features.len()));
         header.write(out);
         if let Some(floor) = floor {
             out.extend(biased(*floor).to_be_bytes());
@@ -141,6 +140,11 @@ impl Names {
         let shape = shape(&section, false);
         Ok(Self { names: names.clone(), section, shape })
     }
+}
+
+/// How many bytes to reserve: enough for numbers; a record of texts makes its own room.
+fn room(section: &[u8], features: usize) -> usize {
+    RecordHeader::LEN + 64 + section.len() + features * 10
 }
 
 /// Refuses what the header cannot express.
@@ -185,4 +189,40 @@ fn encode_values(values: &[FeatureValue], out: &mut Vec<u8>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::Features;
+
+    fn names(number: usize, section: usize) -> Arc<Names> {
+        let names = Arc::new([format!("name_{number}")].iter().collect());
+        Arc::new(Names { names, section: vec![0; section], shape: 0 })
+    }
+
+    #[test]
+    fn names_are_kept_from_write_to_write() {
+        let known = KnownNames::default();
+        let record = Record::of_write(Timestamp::from_micros(1), None, Features::from([("a", 1)]));
+        Encoder::knowing(&known).encode(&record).unwrap();
+        let kept = known.find(record.features.names()).unwrap();
+        let mut other = Encoder::knowing(&known);
+        other.encode(&record).unwrap();
+        assert!(Arc::ptr_eq(&kept, other.last.as_ref().unwrap()));
+        known.learn(&kept);
+        assert_eq!(known.0.read().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn of_many_names_those_of_late_are_kept_and_none_that_are_long() {
+        let known = KnownNames::default();
+        known.learn(&names(0, KnownNames::LONGEST + 1));
+        assert!(known.find(&names(0, 0).names).is_none());
+        for number in 0..=KnownNames::MOST {
+            known.learn(&names(number, 16 << 10));
+        }
+        let is_known = |number| known.find(&names(number, 0).names).is_some();
+        assert!(!is_known(0) && (1..=KnownNames::MOST).all(is_known));
+    }
 }

@@ -144,9 +144,9 @@ impl<'a> NamesView<'a> {
             if first_is_beyond { high = middle } else { low = middle }
         }
         let mut found = None;
-        let end = (low + 1) * GROUP;
         self.walk(low, |index, own| match own.cmp(name.as_bytes()) {
-            Ordering::Less => index + 1 < end,
+            // At the latest the first of the next group is greater.
+            Ordering::Less => true,
             Ordering::Equal => {
                 found = Some(index);
                 false
@@ -154,5 +154,64 @@ impl<'a> NamesView<'a> {
             Ordering::Greater => false,
         })?;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names section of 17 names: `a`, `aa`, … of which the last begins a group.
+    fn section() -> Vec<u8> {
+        let mut section = Vec::new();
+        encode(&(1..=17).map(|length| "a".repeat(length)).collect(), &mut section).unwrap();
+        section
+    }
+
+    /// With these bytes in their places, counted from the first name or, if negative, from the end.
+    fn read(changes: &[(isize, u8)], appended: &[u8]) -> Result<usize> {
+        let mut section = section();
+        for (at, byte) in changes {
+            let at = if *at < 0 { section.len() as isize + at } else { at + 8 };
+            section[at as usize] = *byte;
+        }
+        section.extend_from_slice(appended);
+        NamesView::new(&section, 17)?.all().map(|names| names.len())
+    }
+
+    #[test]
+    fn names_that_no_record_has_are_refused() {
+        assert_eq!(read(&[], &[]).unwrap(), 17);
+        // A control byte `shared << 4 | own`, then the own bytes: `01 a`, `11 a`, `21 a`, …
+        assert_eq!(section()[8..14], [0x01, b'a', 0x11, b'a', 0x21, b'a']);
+        let long = 17 + 1;
+        for (changes, appended, what) in [
+            (&[(2, 0x21)][..], &[][..], "more in common than there is"),
+            (&[(2, 0x01)], &[], "the same name twice"),
+            (&[(1, b'b')], &[], "out of order"),
+            (&[(-long - 1, 0x1f)], &[], "the first of a group with something in common"),
+            (&[(-17, b'A')], &[], "a first of a group before the last of the other"),
+            (&[(-long, 16)], &[], "a name that is cut off by its group's end"),
+            (&[(-long, 18)], &[], "a name that is cut off"),
+            (&[(-5, 7)], &[0], "bytes after the last name"),
+            (&[(0, 0x02)], &[], "a group that is not where it should be"),
+            (&[(-17, 0xff)], &[], "no UTF-8"),
+        ] {
+            assert!(read(changes, appended).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_name_longer_than_a_name_may_be_is_refused() {
+        let mut section = Vec::new();
+        let names = ["a".repeat(254), "a".repeat(255)];
+        encode(&names.iter().collect(), &mut section).unwrap();
+        assert_eq!(NamesView::new(&section, 2).unwrap().all().unwrap().len(), 2);
+        // One byte of its own becomes two: 256 in all.
+        let control = section.len() - 3;
+        assert_eq!(section[control..], [0xf1, 254, b'a'][..]);
+        section[control] = 0xf2;
+        section.push(b'a');
+        assert!(NamesView::new(&section, 2).unwrap().all().is_err());
     }
 }

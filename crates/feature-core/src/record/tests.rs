@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -124,6 +126,53 @@ fn equal_shape_is_equal_names_and_the_same_answer_to_whether_there_is_a_floor() 
 }
 
 #[test]
+fn times_that_no_record_has_are_refused() {
+    let forged = |record: &Record, changes: &[(usize, u8)]| {
+        let mut bytes = record.encode().unwrap();
+        changes.iter().for_each(|(at, byte)| bytes[*at] = *byte);
+        seal(&mut bytes);
+        Record::decode(&bytes)
+    };
+    // After the header the number of own times, then for each an index of two bytes and a time of eight.
+    let [count, first, second] = [RecordHeader::LEN, RecordHeader::LEN + 2, RecordHeader::LEN + 12];
+    let [index, time] = [1, 9];
+    let mut record = Record::of_write(t(7), None, Features::from([("a", 1), ("b", 2), ("c", 3)]));
+    record.times = [(0, t(6)), (1, t(5))].into();
+    assert_eq!(
+        forged(&record, &[(count + 1, 2), (first + index, 0), (second + index, 2)]).unwrap().times[1].0,
+        2
+    );
+    for (changes, what) in [
+        (&[(second + index, 0)][..], "twice the same feature"),
+        (&[(first + index, 1), (second + index, 0)], "features out of order"),
+        (&[(second + index, 3)], "a feature that there is not"),
+        (&[(second + time, 7)], "a time that is the record's"),
+        (&[(first + time, 8)], "a time after the record's"),
+    ] {
+        assert_eq!(forged(&record, changes).unwrap_err().kind(), ErrorKind::Corrupt, "{what}");
+    }
+    let floor = RecordHeader::LEN + 7;
+    let record = Record { floor: Some(t(6)), times: [].into(), ..record };
+    assert_eq!(forged(&record, &[(floor, 7)]).unwrap().floor, Some(t(7)));
+    assert_eq!(forged(&record, &[(floor, 8)]).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_record_is_uniform_if_all_of_it_is_of_one_time() {
+    let written = Record::of_write(t(5), None, Features::from([("a", 1)]));
+    assert!(written.is_uniform());
+    assert!(Record { floor: Some(t(5)), ..written.clone() }.is_uniform());
+    assert!(!Record { floor: Some(t(4)), ..written.clone() }.is_uniform());
+    assert!(!Record { times: [(0, t(4))].into(), ..written }.is_uniform());
+}
+
+#[test]
+fn what_expires_has_expired_at_its_instant_and_not_before() {
+    assert!(!is_expired(Some(t(5)), t(4)) && is_expired(Some(t(5)), t(5)) && is_expired(Some(t(5)), t(6)));
+    assert!(!is_expired(None, t(i64::MAX)));
+}
+
+#[test]
 fn a_version_from_the_future_is_named() {
     let mut bytes = full_record().encode().unwrap();
     bytes[0] = 2;
@@ -204,7 +253,8 @@ fn row(bytes: &[u8], names: Option<&[&str]>) -> Result<Option<crate::FeatureRow>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    // Twice as many as others have, which `PROPTEST_CASES` sets.
+    #![proptest_config(ProptestConfig::with_cases(2 * ProptestConfig::default().cases))]
 
     #[test]
     fn every_record_reads_back(record in records()) {
@@ -231,28 +281,55 @@ proptest! {
         }
     }
 
+    /// All of it, or some in any order, at any time, however old it may be.
     #[test]
-    fn a_subset_is_part_of_the_whole(mut record in records(), picks in vec(any::<prop::sample::Index>(), 0..8)) {
-        record.expires_at = None;
-        let bytes = record.encode().unwrap();
-        let absent = ["", "a0", "zzz", "customer_"];
-        let names: Vec<&str> = picks
-            .iter()
-            .filter(|_| !record.features.is_empty())
-            .filter_map(|pick| record.features.names().get(pick.index(record.features.len())))
-            .chain(absent)
-            .collect();
-        match row(&bytes, Some(&names)).unwrap() {
-            None => prop_assert!(record.features.is_empty()),
-            Some(row) => {
-                for ((name, status, value), wanted) in row.iter().zip(&names) {
-                    prop_assert_eq!(name, *wanted);
-                    let feature = record.get(name);
-                    prop_assert_eq!(value, &feature.map_or(FeatureValue::Null, |f| f.value.clone()));
-                    prop_assert_eq!(status == FeatureStatus::NotFound, feature.is_none());
-                    prop_assert_eq!(row.event_time(name), feature.map(|f| f.event_time));
-                }
-            }
+    fn a_row_says_of_each_feature_what_its_record_does(
+        record in records(),
+        picks in prop::option::of(vec(any::<prop::sample::Index>(), 0..8)),
+        now in any::<i64>(),
+        // Or else around the instant of expiry.
+        soon in prop::option::of(-1..=1_i64),
+        // Around the ages that the times of a record differ by.
+        max_age in prop::option::of(0..60_u64),
+    ) {
+        let own: Vec<&str> = record.features.names().iter().collect();
+        let picked = picks.map(|picks| {
+            let some = picks.iter().filter(|_| !own.is_empty()).map(|pick| own[pick.index(own.len())]);
+            some.chain(["", "a0", "zzz", "customer_"]).collect::<Vec<_>>()
+        });
+        let now = match (max_age, soon, record.expires_at) {
+            (Some(_), ..) => record.event_time.as_micros(),
+            (None, Some(soon), Some(at)) => at.as_micros() + soon,
+            _ => now,
+        };
+        let max_age = max_age.map(Duration::from_micros);
+        let entity = EntityKey::new("id", 1).unwrap();
+        let bytes = record.encode().unwrap().into();
+        let mut decoder = RowDecoder::new(picked.as_ref().map(|names| names.iter().collect()), max_age);
+        let Some(row) = decoder.decode(&entity, &bytes, t(now)).unwrap() else {
+            prop_assert!(own.is_empty() || record.expires_at.is_some_and(|at| at <= t(now)));
+            return Ok(());
+        };
+        prop_assert!(!own.is_empty() && record.expires_at.is_none_or(|at| at > t(now)));
+        prop_assert_eq!((row.timestamp, row.expires_at), (record.event_time, record.expires_at));
+        let names = picked.unwrap_or(own);
+        prop_assert_eq!((row.len(), row.is_empty()), (names.len(), names.is_empty()));
+        prop_assert!(row.names().iter().eq(names.iter().copied()));
+        let oldest = max_age.map_or(i64::MIN, |age| now.saturating_sub_unsigned(age.as_micros() as u64));
+        let (statuses, times): (Vec<_>, Vec<_>) = row.statuses().zip(row.event_times()).unzip();
+        for (at, (name, status, value)) in row.iter().enumerate() {
+            let (expected, found) = match record.get(names[at]) {
+                None => (FeatureStatus::NotFound, None),
+                Some(feature) if feature.event_time < t(oldest) => (FeatureStatus::OutsideMaxAge, None),
+                Some(feature) if feature.value.is_null() => (FeatureStatus::Null, None),
+                Some(feature) => (FeatureStatus::Present, Some(feature.value)),
+            };
+            prop_assert_eq!((name, status), (names[at], expected));
+            prop_assert_eq!((statuses[at], row.status(name)), (status, status));
+            prop_assert_eq!(value, found.unwrap_or(&FeatureValue::Null));
+            prop_assert_eq!((&row.values()[at], row.get(name)), (value, found));
+            let time = record.get(name).map(|feature| feature.event_time);
+            prop_assert_eq!((times[at], row.event_time(name)), (time, time));
         }
     }
 

@@ -332,3 +332,26 @@ fn float64(bytes: [u8; 8]) -> f64 {
 fn timestamp(bytes: [u8; 8]) -> Timestamp {
     Timestamp::from_micros(i64::from_be_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Maps in maps, this many, around a null.
+    fn maps(depth: usize) -> Vec<u8> {
+        let mut bytes = [1, 1, b'a', MAP].repeat(depth);
+        *bytes.last_mut().unwrap() = NULL;
+        bytes
+    }
+
+    #[test]
+    fn maps_deeper_than_a_map_may_be_are_refused_before_the_stack_ends() {
+        let read = |bytes: &[u8]| Reader::new(bytes).value(MAP, 0).map(drop);
+        let skip = |bytes: &[u8]| Reader::new(bytes).skip(MAP, 0);
+        let deepest = maps(FeatureValue::MAX_DEPTH);
+        assert!(read(&deepest).is_ok() && skip(&deepest).is_ok());
+        for depth in [FeatureValue::MAX_DEPTH + 1, 1_000] {
+            assert!(read(&maps(depth)).is_err() && skip(&maps(depth)).is_err(), "{depth}");
+        }
+    }
+}

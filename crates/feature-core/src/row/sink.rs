@@ -125,7 +125,7 @@ impl FeatureSink for Rows {
         if self.values.is_empty() {
             // Rows are much of a size.
             let rows = self.expected.saturating_sub(self.rows.len());
-            self.values.reserve(record.names.len().saturating_mul(rows).min(1 << 16));
+            self.values.reserve(record.names.len().saturating_mul(rows).min(65_536));
         }
         self.rows.push(Ok(Some(Decoded {
             timestamp: record.timestamp,
@@ -163,5 +163,36 @@ impl FeatureSink for Rows {
         if let Some(exceptions) = self.exceptions() {
             exceptions.times.push((at, time));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_fails_midway_leaves_the_others_as_they_are() {
+        let (mut rows, entity) = (Rows::with_capacity(4), EntityKey::new("id", 1).unwrap());
+        let names = Arc::new(["a", "b"].iter().collect());
+        let place = |row| RowPlace { view: 0, row };
+        let found = FoundRecord { names: &names, timestamp: Timestamp::from_micros(1), expires_at: None };
+        rows.record(place(0), found);
+        rows.floats(0, [1.0, 2.0].into_iter());
+        rows.record(place(1), found);
+        rows.value(0, 3.0.into());
+        rows.failed(place(1), Error::corrupt("midway"));
+        rows.absent(place(2));
+        rows.failed(place(3), Error::corrupt("at once"));
+        rows.record(place(4), found);
+        rows.floats(0, [5.0, 6.0].into_iter());
+        let read: Vec<_> =
+            rows.finish([&entity; 5]).map(|row| row.map_err(|e| e.message().to_owned())).collect();
+        let values = |at: usize| read[at].as_ref().unwrap().as_ref().map(|row| row.values().to_vec());
+        assert_eq!(values(0), Some(vec![1.0.into(), 2.0.into()]));
+        assert_eq!((read[1].clone().unwrap_err(), values(2)), ("midway".to_owned(), None));
+        assert_eq!(
+            (read[3].clone().unwrap_err(), values(4)),
+            ("at once".to_owned(), Some(vec![5.0.into(), 6.0.into()]))
+        );
     }
 }

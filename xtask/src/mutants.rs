@@ -29,7 +29,7 @@ const SUBJECTS: [Subject; 4] = [
         quick: &["--lib"],
         // What a handle does is the subject of the suite.
         of: "store-testkit",
-        thorough: &["--lib", "--test", "map_store"],
+        thorough: &["--lib", "--test", "handle", "--test", "map_store"],
     },
     Subject {
         package: "store-aerospike",
@@ -79,7 +79,7 @@ fn mutate(subject: &Subject, file: Option<&str>, shard: Option<&str>) -> Result<
     fs::create_dir_all(&folder)?;
     let command = || {
         let mut command = Command::new(&program);
-        command.current_dir(root()).args(["mutants", "--package", subject.package, "--timeout", "300"]);
+        command.current_dir(root()).args(["mutants", "--package", subject.package]);
         command.env("CARGO_INCREMENTAL", "1").arg("--output").arg(&folder);
         command
     };
@@ -95,7 +95,7 @@ fn mutate(subject: &Subject, file: Option<&str>, shard: Option<&str>) -> Result<
     }
     let mut thorough = command();
     // Without mutants the tests of another package are not run, so these would not be found.
-    thorough.args(["--baseline", "skip", "--test-package", subject.of]);
+    thorough.args(["--baseline", "skip", "--timeout", "300", "--test-package", subject.of]);
     for name in &alive {
         thorough.arg("--re").arg(format!("^{}$", escaped(name)));
     }

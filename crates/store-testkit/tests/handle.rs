@@ -154,3 +154,47 @@ async fn a_handle_waits_as_long_as_it_is_told_to() {
         assert!(format!("{store:?}").contains(&format!("deadline: {deadline:?}")), "{store:?}");
     }
 }
+
+/// Answers with a row too few.
+#[derive(Debug)]
+struct Miscounting(MapStore);
+
+fn without_the_first<T>(mut rows: Vec<T>) -> Vec<T> {
+    rows.remove(0);
+    rows
+}
+
+impl BackendWrapper for Miscounting {
+    fn inner(&self) -> &dyn OnlineStoreBackend {
+        &self.0
+    }
+
+    async fn get(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<Option<VersionedRecord>>> {
+        without_the_first(self.inner().get(keys, call).await)
+    }
+
+    async fn put(&self, puts: Vec<RecordPut>, call: CallContext) -> Vec<Result<PutOutcome>> {
+        without_the_first(self.inner().put(puts, call).await)
+    }
+
+    async fn delete(&self, keys: &[RecordKey], call: CallContext) -> Vec<Result<bool>> {
+        without_the_first(self.inner().delete(keys, call).await)
+    }
+}
+
+/// There is no telling which row belongs to which key.
+#[tokio::test]
+async fn of_an_answer_with_a_row_too_few_nothing_is_believed() {
+    let store = OnlineStore::new(Arc::new(Miscounting(MapStore::new(Arc::new(SystemClock)))));
+    let keys = [entity(), EntityKey::new("id", 2).unwrap()];
+    let rows = keys.iter().map(|key| FeatureWrite::new(key.clone(), [("a", 1)]));
+    let written = store.batch_write("acme", "v", rows).await.unwrap();
+    let read = store.batch_read("acme", "v", &keys, None).await.unwrap();
+    let deleted = store.delete("acme", "v", &keys).await.unwrap();
+    let kinds = [
+        written.rows().iter().map(|row| row.as_ref().unwrap_err().kind()).collect::<Vec<_>>(),
+        read.iter().map(|row| row.as_ref().unwrap_err().kind()).collect(),
+        deleted.iter().map(|row| row.as_ref().unwrap_err().kind()).collect(),
+    ];
+    assert_eq!(kinds, [const { [ErrorKind::Internal; 2] }; 3]);
+}

@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(key.to_string(), "country=DE|customer_id=7");
         assert_eq!(format!("{key:?}"), "country=DE|customer_id=7");
     }
+
     #[test]
     fn a_projection_to_all_join_keys_is_no_copy() {
         let key = EntityKey::parse("customer_id=7|country=DE").unwrap();

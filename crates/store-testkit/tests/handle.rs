@@ -71,7 +71,8 @@ async fn a_key_may_be_as_long_as_the_store_takes_and_no_longer() {
 struct Counter(AtomicUsize);
 
 impl Counter {
-    async fn count<T>(&self, work: BoxFuture<'_, T>) -> T {
+    async fn count<T>(&self, request: RequestInfo<'_>, work: BoxFuture<'_, T>) -> T {
+        assert_eq!((request.tenant_id, request.feature_view, request.rows), ("acme", Some("v"), 2));
         self.0.fetch_add(1, Ordering::Relaxed);
         work.await
     }
@@ -84,8 +85,7 @@ impl RequestObserver for Counter {
         request: RequestInfo<'_>,
         work: BoxFuture<'_, Result<Vec<BatchRows>>>,
     ) -> Result<Vec<BatchRows>> {
-        assert_eq!((request.tenant_id, request.feature_view, request.rows), ("acme", Some("v"), 2));
-        self.count(work).await
+        self.count(request, work).await
     }
 
     async fn write(
@@ -93,8 +93,7 @@ impl RequestObserver for Counter {
         request: RequestInfo<'_>,
         work: BoxFuture<'_, Result<WriteReport>>,
     ) -> Result<WriteReport> {
-        assert_eq!((request.tenant_id, request.feature_view, request.rows), ("acme", Some("v"), 2));
-        self.count(work).await
+        self.count(request, work).await
     }
 
     async fn delete(
@@ -102,8 +101,7 @@ impl RequestObserver for Counter {
         request: RequestInfo<'_>,
         work: BoxFuture<'_, Result<Vec<Result<bool>>>>,
     ) -> Result<Vec<Result<bool>>> {
-        assert_eq!((request.tenant_id, request.feature_view, request.rows), ("acme", Some("v"), 2));
-        self.count(work).await
+        self.count(request, work).await
     }
 }
 

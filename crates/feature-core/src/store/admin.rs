@@ -52,10 +52,7 @@ impl OnlineStore {
         let mut deleted = Vec::with_capacity(keys.len());
         for keys in keys.chunks(self.max_batch_rows()) {
             match self.within(call, self.shared.backend.delete(keys, call)).await {
-                Some(rows) if rows.len() == keys.len() => deleted.extend(rows),
-                Some(_) => {
-                    deleted.extend(keys.iter().map(|_| Err(self.miscounted("delete").with_in_doubt(true))));
-                }
+                Some(rows) => deleted.extend(self.counted("delete", rows, keys.len(), true)),
                 None => {
                     deleted.extend(keys.iter().map(|_| Err(self.out_of_time("delete").with_in_doubt(true))));
                 }

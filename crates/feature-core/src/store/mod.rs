@@ -159,11 +159,21 @@ impl OnlineStore {
         self.error(operation, Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {deadline}")))
     }
 
-    /// The error of every row of a call whose answer does not have one row for each key: there is then no
-    /// telling which row belongs to which key.
-    fn miscounted(&self, operation: &'static str) -> Error {
+    /// The rows of an answer, or this error for each where it does not have one row for each key: there is then
+    /// no telling which row belongs to which key. A change may have been made all the same.
+    fn counted<T>(
+        &self,
+        operation: &'static str,
+        answer: Vec<Result<T>>,
+        keys: usize,
+        is_change: bool,
+    ) -> Vec<Result<T>> {
+        if answer.len() == keys {
+            return answer;
+        }
         let message = "the backend did not answer with one row for each key; report it";
-        self.error(operation, Error::new(ErrorKind::Internal, message))
+        let error = Error::new(ErrorKind::Internal, message).with_in_doubt(is_change);
+        self.error(operation, error).for_rows(keys)
     }
 
     fn error(&self, operation: &'static str, error: Error) -> Error {

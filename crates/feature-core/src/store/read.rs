@@ -122,8 +122,7 @@ impl OnlineStore {
         let mut records = Vec::with_capacity(keys.len());
         for keys in keys.chunks(self.max_batch_rows()) {
             match self.within(call, self.shared.backend.get(keys, call)).await {
-                Some(rows) if rows.len() == keys.len() => records.extend(rows),
-                Some(_) => records.extend(keys.iter().map(|_| Err(self.miscounted("read")))),
+                Some(rows) => records.extend(self.counted("read", rows, keys.len(), false)),
                 None => records.extend(keys.iter().map(|_| Err(self.out_of_time("read")))),
             }
         }

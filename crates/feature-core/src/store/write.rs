@@ -443,11 +443,7 @@ impl OnlineStore {
         while attempts.peek().is_some() {
             let (chunk, puts): (Vec<_>, Vec<_>) = attempts.by_ref().take(self.max_batch_rows()).unzip();
             let results = self.shared.backend.put(puts, call).await;
-            if results.len() != chunk.len() {
-                let error = self.miscounted("write").with_in_doubt(true);
-                chunk.iter().for_each(|attempt| self.fail(&attempt.group, error.clone(), outcomes));
-                continue;
-            }
+            let results = self.counted("write", results, chunk.len(), true);
             for (attempt, result) in chunk.into_iter().zip(results) {
                 match result {
                     Ok(PutOutcome::Stored) => {
@@ -481,11 +477,7 @@ impl OnlineStore {
             let chunk: Vec<_> = unknown.by_ref().take(self.max_batch_rows()).collect();
             let keys: Vec<_> = chunk.iter().map(|(attempt, _)| attempt.group.key.clone()).collect();
             let records = self.shared.backend.get(&keys, call).await;
-            if records.len() != chunk.len() {
-                let error = self.miscounted("write");
-                chunk.iter().for_each(|(attempt, _)| self.fail(&attempt.group, error.clone(), outcomes));
-                continue;
-            }
+            let records = self.counted("write", records, chunk.len(), false);
             for ((attempt, _), record) in chunk.into_iter().zip(records) {
                 match record {
                     Ok(stored) => found.push((attempt, stored)),

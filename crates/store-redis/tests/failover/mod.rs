@@ -20,8 +20,5 @@ pub(crate) async fn survived(fault: &str, load: Load, store: &OnlineStore) -> Re
         report.writes().rows_ok,
         report.stale()
     );
-    match verification.wrong.is_empty() {
-        true => Ok(()),
-        false => Err(format!("no failover excuses this: {:?}", verification.wrong).into()),
-    }
+    Ok(verification.nothing_wrong()?)
 }

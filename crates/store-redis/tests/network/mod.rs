@@ -53,10 +53,7 @@ pub(crate) async fn verify(ended: &RemoteReport, what: &str, setting: Setting) -
             verification.sound()?;
             ended.report().nothing_stale()?;
         }
-        Setting::Default | Setting::MinReplicas if !verification.wrong.is_empty() => {
-            return Err(format!("no fault excuses this: {:?}", verification.wrong).into());
-        }
-        Setting::Default | Setting::MinReplicas => {}
+        Setting::Default | Setting::MinReplicas => verification.nothing_wrong()?,
     }
     Ok(verification.lost.len())
 }

@@ -178,12 +178,21 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// That nothing is wrong, whatever is lost: no fault excuses a value that was never written there, or was
+    /// refused without a doubt.
+    ///
+    /// # Errors
+    /// How much is, and some of it.
+    pub fn nothing_wrong(&self) -> Result<(), String> {
+        none("features are wrong", &(self.wrong.len(), self.wrong.clone()))
+    }
+
     /// That nothing is lost and nothing wrong.
     ///
     /// # Errors
     /// How much is, and some of it.
     pub fn sound(&self) -> Result<(), String> {
-        none("features are wrong", &(self.wrong.len(), self.wrong.clone()))?;
+        self.nothing_wrong()?;
         let loss = |loss: &Loss| format!("{loss:?}");
         none("acknowledged writes are lost", &(self.lost.len(), self.lost.iter().map(loss).collect()))
     }

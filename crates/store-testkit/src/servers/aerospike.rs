@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -238,10 +239,20 @@ impl AerospikeCluster {
     /// # Errors
     /// It took longer. Says what is missing.
     pub async fn wait_until_whole(&self, within: Duration) -> Result<(), String> {
+        self.wait_until_alone(0..self.nodes.len(), within).await
+    }
+
+    /// Waits until these servers are a cluster without the others, with the data that they should have.
+    ///
+    /// # Errors
+    /// It took longer. Says what is missing.
+    pub async fn wait_until_alone(&self, servers: Range<usize>, within: Duration) -> Result<(), String> {
         let start = Instant::now();
-        let command = format!("cluster-stable:size={};ignore-migrations=false", self.nodes.len());
+        let command = format!("cluster-stable:size={};ignore-migrations=false", servers.len());
+        let servers =
+            self.nodes.get(servers).ok_or_else(|| format!("the cluster has {}", self.nodes.len()))?;
         loop {
-            let answers = try_join_all(self.nodes.iter().map(|node| node.info(&command))).await;
+            let answers = try_join_all(servers.iter().map(|node| node.info(&command))).await;
             let missing = match answers {
                 // All name the same state of the cluster.
                 Ok(keys) if keys.windows(2).all(|pair| pair[0] == pair[1]) => return Ok(()),
@@ -249,7 +260,7 @@ impl AerospikeCluster {
                 Err(error) => error,
             };
             if start.elapsed() > within {
-                return Err(format!("the cluster is not whole after {within:?}: {missing}"));
+                return Err(format!("{} servers are no cluster after {within:?}: {missing}", servers.len()));
             }
             sleep(ASK_EVERY).await;
         }

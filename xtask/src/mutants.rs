@@ -29,25 +29,25 @@ const SUBJECTS: [Subject; 4] = [
         quick: &["--lib"],
         // What a handle does is the subject of the suite.
         of: "store-testkit",
-        thorough: &["--lib", "--test", "handle", "--test", "map_store"],
+        thorough: &["--lib", "--test=handle", "--test=map_store"],
     },
     Subject {
         package: "store-aerospike",
-        quick: &["--lib", "--test", "specific"],
+        quick: &["--lib", "--test=specific"],
         of: "store-aerospike",
-        thorough: &["--test", "conformance", "--test", "faults"],
+        thorough: &["--test=conformance", "--test=faults"],
     },
     Subject {
         package: "store-embedded",
-        quick: &["--lib", "--test", "specific"],
+        quick: &["--lib", "--test=specific"],
         of: "store-embedded",
         thorough: &["--tests"],
     },
     Subject {
         package: "store-redis",
-        quick: &["--lib", "--test", "specific"],
+        quick: &["--lib", "--test=specific"],
         of: "store-redis",
-        thorough: &["--test", "conformance_process", "--test", "conformance_cluster", "--test", "faults"],
+        thorough: &["--test=conformance_process", "--test=conformance_cluster", "--test=faults"],
     },
 ];
 
@@ -77,29 +77,31 @@ pub(crate) fn run(file: Option<&str>, package: Option<&str>, shard: Option<&str>
 fn mutate(subject: &Subject, file: Option<&str>, shard: Option<&str>) -> Result<Vec<String>> {
     let (program, folder) = (tool(MUTANTS)?, root().join("target/mutants").join(subject.package));
     fs::create_dir_all(&folder)?;
-    let command = || {
+    let command = |tests: &[&str]| {
         let mut command = Command::new(&program);
         command.current_dir(root()).args(["mutants", "--package", subject.package]);
         command.env("CARGO_INCREMENTAL", "1").arg("--output").arg(&folder);
+        // Not as arguments of the tests alone: then all others would be built too.
+        command.args(tests.iter().map(|test| format!("--cargo-arg={test}")));
         command
     };
-    let mut quick = command();
+    let mut quick = command(subject.quick);
     // At first fewer cases of each property, by code that is made without care for its speed.
     quick.args(["--jobs", "2"]).env("PROPTEST_CASES", "8");
     quick.arg(format!("--cargo-arg=--config=profile.dev.package.{}.opt-level=0", subject.package));
     quick.args(file.iter().flat_map(|file| ["--file", file]));
     quick.args(shard.iter().flat_map(|shard| ["--shard", shard]));
-    let alive = living(quick.arg("--").args(subject.quick), &folder)?;
+    let alive = living(&mut quick, &folder)?;
     if alive.is_empty() {
         return Ok(alive);
     }
-    let mut thorough = command();
+    let mut thorough = command(subject.thorough);
     // Without mutants the tests of another package are not run, so these would not be found.
     thorough.args(["--baseline", "skip", "--timeout", "300", "--test-package", subject.of]);
     for name in &alive {
         thorough.arg("--re").arg(format!("^{}$", escaped(name)));
     }
-    let mut left = living(thorough.arg("--").args(subject.thorough), &folder)?;
+    let mut left = living(&mut thorough, &folder)?;
     // The patterns do not choose among mutants that delete a field.
     left.retain(|name| alive.contains(name));
     Ok(left)

@@ -5,7 +5,6 @@
 //! before the commit, or see what no other reader sees yet. What a reader wants to put in later it may only
 //! while nothing of that kind has begun since before its snapshot.
 
-use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -119,12 +118,6 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for RecordCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RecordCache")
-    }
-}
-
 /// Changes that are under way.
 pub(crate) struct Changing {
     cache: Arc<RecordCache>,
@@ -196,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_changes_twice_is_not_kept_in_between() {
+        let cache = Arc::new(RecordCache::new(1 << 20));
+        for key in [b"a", b"b", b"c"] {
+            let mut changes = cache.changes();
+            changes.change(key);
+            changes.change(key);
+            cache.put(miss(&cache, key), key, b"old");
+            assert_eq!(hit(&cache, key), None);
+            drop(changes);
+            cache.put(miss(&cache, key), key, b"new");
+            assert_eq!(hit(&cache, key).as_deref(), Some(&b"new"[..]));
+        }
+    }
+
+    #[test]
     fn what_is_forgotten_does_not_come_back() {
         let cache = RecordCache::new(1 << 20);
         let before = miss(&cache, b"b");
@@ -214,6 +222,9 @@ mod tests {
         }
         let held: u64 = cache.shards.iter().map(|shard| lock(shard).records.weight()).sum();
         assert!((16 << 10..=64 << 10).contains(&held), "{held}");
+        let long = [7; 2_000];
+        cache.put(miss(&cache, &long), &long, b"");
+        assert_eq!(hit(&cache, &long), None, "a key counts as a record does");
         let nothing = RecordCache::new(0);
         nothing.put(miss(&nothing, b"a"), b"a", b"1");
         assert_eq!(hit(&nothing, b"a"), None);

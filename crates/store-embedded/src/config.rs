@@ -192,10 +192,10 @@ mod tests {
                 },
             ),
             (
-                "embedded:a?durability=off&cache_mb=0&check_on_open=true",
+                "embedded:a?durability=off&cache_mb=3&check_on_open=true",
                 EmbeddedConfig {
                     durability: Durability::Off,
-                    cache_bytes: 0,
+                    cache_bytes: 3 << 20,
                     check_on_open: true,
                     ..file("a")
                 },
@@ -212,6 +212,8 @@ mod tests {
             ("redis:a", "`redis:`"),
             ("embedded:", "names no file"),
             ("embedded://host/a", "names a host"),
+            ("embedded://user@/a", "names a host"),
+            ("embedded://:secret@/a", "names a host"),
             ("embedded:a?durability=maybe", "known are each_write, interval, off"),
             ("embedded:a?durability=off&interval=1s", "needs durability=interval"),
             ("embedded:a?durability=interval&interval=0s", "interval is zero"),

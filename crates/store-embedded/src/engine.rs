@@ -176,3 +176,71 @@ pub(crate) async fn blocking<T: Send + 'static>(
     // The work contains its panics, so it fails to join only when the runtime is going down.
     tokio::task::spawn_blocking(move || work(&own)).await.unwrap_or_else(|_| Err(engine.closed()))
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io;
+
+    use feature_core::{ErrorKind, SystemClock};
+
+    use super::*;
+    use crate::config::EmbeddedConfig;
+    use crate::connect;
+
+    pub(crate) fn engine() -> Engine {
+        connect::open(&EmbeddedConfig::default(), Arc::new(SystemClock)).unwrap()
+    }
+
+    /// With so many records of that many bytes, which are none, under keys from `t:v:id=10000` on.
+    pub(crate) fn filled(count: usize, bytes: usize) -> Engine {
+        let engine = engine();
+        let fill = |db: &Database| {
+            let txn = db.begin_write()?;
+            for id in 10_000..10_000 + count {
+                let key = format!("t:v:id={id}");
+                txn.open_table(RECORDS)?.insert(key.as_bytes(), &*vec![0; bytes])?;
+            }
+            Ok(txn.commit()?)
+        };
+        engine.with(fill).unwrap();
+        engine
+    }
+
+    #[test]
+    fn what_failed_first_is_what_later_errors_say() {
+        let engine = engine();
+        let fail = |error: redb::Error| engine.with::<()>(|_| Err(error)).unwrap_err();
+        assert!(fail(redb::Error::PreviousIo).message().contains("has failed before"));
+        let full = fail(redb::Error::Io(io::ErrorKind::StorageFull.into()));
+        assert_eq!((full.kind(), full.is_retryable()), (ErrorKind::Throttled, true));
+        let other = fail(redb::Error::Io(io::ErrorKind::Other.into()));
+        assert_eq!(other.message(), full.message());
+        let later = fail(redb::Error::PreviousIo);
+        assert_eq!((later.kind(), later.is_retryable()), (ErrorKind::Throttled, false));
+        assert!(later.message().starts_with(full.message()), "{later}");
+        assert!(later.message().contains("open the store again"), "{later}");
+    }
+
+    #[test]
+    fn background_work_is_told_to_stop_and_its_trouble_is_kept_until_the_next_time() {
+        let engine = engine();
+        assert!(!engine.is_closing());
+        engine.stop_background();
+        assert!(engine.is_closing() && !engine.is_closed());
+        engine.note_trouble(Some(engine.closed()));
+        assert_eq!(engine.trouble().map(|trouble| trouble.kind()), Some(ErrorKind::Unavailable));
+        engine.note_trouble(None);
+        assert!(engine.trouble().is_none());
+    }
+
+    #[test]
+    fn an_expiry_is_noted_until_it_is_taken() {
+        let engine = engine();
+        assert_eq!(engine.take_earliest_expiry(), Timestamp::MIN);
+        for micros in [9, 7, 8] {
+            engine.note_expiry(Timestamp::from_micros(micros));
+        }
+        assert_eq!(engine.take_earliest_expiry(), Timestamp::from_micros(7));
+        assert_eq!(engine.take_earliest_expiry(), Timestamp::MAX);
+    }
+}

@@ -84,6 +84,16 @@ mod tests {
     }
 
     #[test]
+    fn a_range_is_cut_at_both_ends() {
+        let mut range = KeyRange::of(&Scope::Store);
+        range.pass(b"b".to_vec());
+        range.end_with(b"d".to_vec());
+        let inside = |key: &&[u8]| RangeBounds::<[u8]>::contains(&range.bounds(), *key);
+        let keys = [b"a", b"b", b"c", b"d", b"e"].map(|key| &key[..]);
+        assert_eq!(keys.into_iter().filter(inside).collect::<Vec<_>>(), [b"c", b"d"]);
+    }
+
+    #[test]
     fn foreign_keys_are_corrupt() {
         for bytes in [&b"no colons"[..], b"a:b:c", b"\xff\xfe", b""] {
             assert_eq!(parse(bytes).unwrap_err().kind(), feature_core::ErrorKind::Corrupt);

@@ -108,3 +108,33 @@ fn remove(batch: &mut Batch<'_>, keys: &[Vec<u8>], now: Timestamp) -> Result<u64
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    use feature_core::ErrorKind;
+
+    use super::*;
+    use crate::config::Durability;
+    use crate::engine::tests::{engine, filled};
+    use crate::writer;
+
+    #[test]
+    fn a_store_that_is_being_closed_is_not_swept() {
+        let engine = Arc::new(engine());
+        let (writer, thread) = writer::start(Arc::clone(&engine), Durability::Off).unwrap();
+        assert_eq!(sweep(&engine, &writer).unwrap(), 0);
+        engine.stop_background();
+        assert_eq!(sweep(&engine, &writer).unwrap_err().kind(), ErrorKind::Unavailable);
+        drop(writer);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn so_many_records_are_looked_at_in_one_snapshot() {
+        for (count, last) in [(1_023, None), (1_030, Some(&b"t:v:id=11023"[..]))] {
+            let range = KeyRange::of(&Scope::Store);
+            let look = filled(count, 1).read(|records| look(records, &range, Timestamp::MAX)).unwrap();
+            assert_eq!((look.expired.len(), look.last.as_deref()), (0, last));
+        }
+    }
+}

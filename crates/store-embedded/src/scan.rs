@@ -80,3 +80,18 @@ pub(crate) async fn purge(
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::filled;
+
+    #[test]
+    fn a_slice_ends_when_it_has_enough_records_or_bytes() {
+        for (count, bytes, taken) in [(10, 10, 10), (300, 10, 256), (5, 3 << 19, 3)] {
+            let range = KeyRange::of(&Scope::Store);
+            let (rows, rest) = filled(count, bytes).read(|records| slice(records, range)).unwrap();
+            assert_eq!((rows.len(), rest.is_some()), (taken, taken < count), "{count} of {bytes} bytes");
+        }
+    }
+}

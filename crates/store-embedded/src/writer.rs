@@ -286,3 +286,70 @@ fn sync(db: &Database) -> Result<(), redb::Error> {
 fn durability(synced: bool) -> redb::Durability {
     if synced { redb::Durability::Immediate } else { redb::Durability::None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::engine;
+
+    /// The thread's work, done by the test.
+    struct Bench {
+        thread: WriterThread,
+        writer: Writer,
+        queue: Receiver<Message>,
+    }
+
+    impl Bench {
+        fn new(durability: Durability) -> Self {
+            let (writer, queue) = mpsc::channel();
+            let thread = WriterThread { engine: Arc::new(engine()), durability, unsynced: None };
+            Self { thread, writer: Writer(writer), queue }
+        }
+
+        fn work(&mut self) {
+            self.thread.work(self.queue.recv().unwrap(), &self.queue);
+        }
+
+        /// Writes a record of so many bytes; how many are not synced after that.
+        fn write(&mut self, bytes: usize) -> Option<u64> {
+            let put = move |batch: &mut Batch<'_>| batch.put_if(b"key", &vec![0; bytes], |_| None::<()>);
+            let mut answer = self.writer.submit(1, put);
+            self.work();
+            assert_eq!(answer.try_recv().unwrap().unwrap(), None);
+            self.thread.unsynced.map(|(_, bytes)| bytes)
+        }
+    }
+
+    #[test]
+    fn a_transaction_takes_on_no_more_work_once_it_has_enough() {
+        let mut bench = Bench::new(Durability::Off);
+        let mut answers: Vec<_> = (0..5).map(|_| bench.writer.submit(5_000, |_| Ok(()))).collect();
+        for left in [3, 1, 0] {
+            bench.work();
+            answers.retain_mut(|answer| answer.try_recv().is_err());
+            assert_eq!(answers.len(), left);
+        }
+    }
+
+    #[test]
+    fn what_is_not_synced_is_counted_until_it_is() {
+        let mut bench = Bench::new(Durability::Off);
+        let nothing = bench.writer.submit(1, |_| Ok(()));
+        bench.work();
+        assert!(nothing.blocking_recv().is_ok() && bench.thread.unsynced.is_none());
+        assert_eq!(bench.write(10_000), Some(10_003));
+        assert_eq!(bench.write(20), Some(10_003 + 512), "a page changes, however small the record");
+        assert_eq!(bench.write(10_000), Some(20_006 + 512));
+        assert_eq!(bench.write(32 << 20), None);
+        assert_eq!(bench.write(20), Some(512));
+    }
+
+    #[test]
+    fn a_sync_that_is_due_is_not_put_off() {
+        assert_eq!(Bench::new(Durability::EachWrite).write(20), None);
+        let mut seldom = Bench::new(Durability::Interval(Duration::from_secs(86_400)));
+        assert_eq!((seldom.write(20), seldom.write(20)), (Some(512), Some(1_024)));
+        let mut often = Bench::new(Durability::Interval(Duration::from_nanos(1)));
+        assert_eq!((often.write(20), often.write(20)), (Some(512), None));
+    }
+}

@@ -10,7 +10,7 @@ use feature_core::{
     Ttl,
 };
 use futures::StreamExt;
-use store_embedded::{EmbeddedConfig, EmbeddedOnlineStore};
+use store_embedded::{Durability, EmbeddedConfig, EmbeddedOnlineStore, VerifyReport};
 
 const RECORDS: i64 = 400;
 
@@ -131,4 +131,20 @@ async fn flipped_bytes_are_an_error_and_never_a_panic() {
         }
     }
     assert!(found > 10, "only {found} of the flips were noticed");
+}
+
+#[tokio::test]
+async fn a_repair_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("grown");
+    let before = real_file(&path).await.len();
+    let config = EmbeddedConfig { durability: Durability::Off, ..EmbeddedConfig::file(&path) };
+    let backend = Arc::new(EmbeddedOnlineStore::connect(config, Arc::new(SystemClock)).unwrap());
+    let store = OnlineStore::new(Arc::clone(&backend) as Arc<dyn OnlineStoreBackend>);
+    store.write_features("t", "v", &entity(-1), Features::from([("n", 1)]), None, None).await.unwrap();
+    // What somebody adds to the file takes back what was not yet synced.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(before as u64 + 4_096).unwrap();
+    let expected = VerifyReport { records: RECORDS as u64, corrupt: 0, repaired: true };
+    assert_eq!(backend.verify().await.unwrap(), expected);
+    assert_eq!(backend.verify().await.unwrap(), VerifyReport { repaired: false, ..expected });
 }

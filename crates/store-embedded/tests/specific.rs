@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use feature_core::{
@@ -80,6 +81,7 @@ async fn a_file_has_one_owner_at_a_time() {
     let directory = directory();
     let path = directory.path().join("s.redb");
     let first = Store::open(&path).unwrap();
+    assert!(format!("{:?}", first.backend).contains(path.to_str().unwrap()));
     let error = Store::open(&path).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_retryable() && error.message().contains(path.to_str().unwrap()), "{error}");
@@ -145,6 +147,30 @@ async fn empty_files_become_stores_and_newer_formats_do_not_open() {
     let error = Store::open(&empty).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("format 2"), "{error}");
+}
+
+#[test]
+fn of_many_who_make_a_store_one_has_it_and_the_others_find_it_whole() {
+    let directory = directory();
+    for round in 0..20 {
+        let path = directory.path().join(round.to_string());
+        let start = Barrier::new(4);
+        let opened: Vec<Result<Store>> = thread::scope(|scope| {
+            let open = || {
+                start.wait();
+                Store::open(&path)
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        // None, when all of them look whose file it is at the same moment.
+        assert!(opened.iter().filter(|opened| opened.is_ok()).count() <= 1);
+        for error in opened.iter().filter_map(|opened| opened.as_ref().err()) {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        }
+        drop(opened);
+        Store::open(&path).unwrap();
+    }
 }
 
 /// What the file would hold if the process, or the machine, stopped now.
@@ -440,6 +466,21 @@ async fn after_close_everything_is_unavailable() {
         assert!(error.message().contains("closed") && !error.is_retryable() && !error.in_doubt(), "{error}");
     }
     assert!(scan.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_verification_that_a_close_interrupts_finds_no_damage() {
+    let store = Store::connect(&EmbeddedConfig::default()).unwrap();
+    store.write("t", 1, 1, Ttl::Never).await.unwrap();
+    let mut verification = std::pin::pin!(store.backend.verify());
+    tokio::select! {
+        biased;
+        _ = &mut verification => panic!("its first part waits for the writer"),
+        () = std::future::ready(()) => {}
+    }
+    // Its turn comes between the check of the file and the reading of the records.
+    store.backend.close().await.unwrap();
+    assert_eq!(verification.await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[test]

@@ -224,6 +224,7 @@ pub(crate) mod tests {
     #[test]
     fn background_work_is_told_to_stop_and_its_trouble_is_kept_until_the_next_time() {
         let engine = engine();
+        assert_eq!(format!("{engine:?}"), ":memory:");
         assert!(!engine.is_closing());
         engine.stop_background();
         assert!(engine.is_closing() && !engine.is_closed());

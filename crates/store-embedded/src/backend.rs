@@ -292,3 +292,28 @@ fn each_row<T>(rows: usize, outcome: Result<Vec<T>>) -> Vec<Result<T>> {
         Err(error) => error.for_rows(rows),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_verification_that_a_close_interrupts_finds_no_damage() {
+        let store = EmbeddedOnlineStore::in_memory().unwrap();
+        let (release, held) = mpsc::channel::<Infallible>();
+        let _busy = store.writer.submit_alone(move |_| {
+            let _ = held.recv();
+            Ok(())
+        });
+        let mut verification = std::pin::pin!(store.verify());
+        tokio::select! {
+            biased;
+            _ = &mut verification => panic!("its first part waits for the writer"),
+            () = std::future::ready(()) => {}
+        }
+        drop(release);
+        // Its turn comes between the check of the file and the reading of the records.
+        store.close().await.unwrap();
+        assert_eq!(verification.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}

@@ -485,21 +485,6 @@ async fn after_close_everything_is_unavailable() {
     assert!(scan.next().await.is_none());
 }
 
-#[tokio::test]
-async fn a_verification_that_a_close_interrupts_finds_no_damage() {
-    let store = Store::connect(&EmbeddedConfig::default()).unwrap();
-    store.write("t", 1, 1, Ttl::Never).await.unwrap();
-    let mut verification = std::pin::pin!(store.backend.verify());
-    tokio::select! {
-        biased;
-        _ = &mut verification => panic!("its first part waits for the writer"),
-        () = std::future::ready(()) => {}
-    }
-    // Its turn comes between the check of the file and the reading of the records.
-    store.backend.close().await.unwrap();
-    assert_eq!(verification.await.unwrap_err().kind(), ErrorKind::Unavailable);
-}
-
 #[test]
 fn stores_need_no_runtime_to_open_and_drop() {
     let directory = directory();

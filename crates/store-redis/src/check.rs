@@ -39,7 +39,7 @@ pub(crate) async fn check(router: &Arc<Router>) -> Result<Health, Failure> {
     for node in &primaries {
         let (info, keys) = ask(node).await?;
         records += keys;
-        look_at(&info, node, router.config().source_of_truth, &mut health);
+        look_at(&info, &node.name, router.config().source_of_truth, &mut health);
     }
     let replicas = router.replicas().len();
     let mut fact = |name: &str, value: String| health.facts.push((name.to_owned(), value));
@@ -65,8 +65,7 @@ async fn ask(node: &Node) -> Result<(Info, u64), Failure> {
     }
 }
 
-fn look_at(info: &Info, node: &Node, source_of_truth: bool, health: &mut Health) {
-    let name = &node.name;
+fn look_at(info: &Info, name: &str, source_of_truth: bool, health: &mut Health) {
     // Valkey calls itself 7.2 for the sake of old clients, and says its own version besides.
     let software = info.get("server_name").unwrap_or("redis");
     let version = info.get("valkey_version").or(info.get("redis_version")).unwrap_or("of unknown version");
@@ -75,7 +74,7 @@ fn look_at(info: &Info, node: &Node, source_of_truth: bool, health: &mut Health)
     let policy = info.get("maxmemory_policy").unwrap_or("unknown");
     let role = info.get("role").unwrap_or("unknown");
     health.facts.push((
-        name.clone(),
+        name.to_owned(),
         format!(
             "{software} {version}, {role}, {memory} used of {}, {policy}",
             if limit == 0 { "no limit" } else { info.get("maxmemory_human").unwrap_or("a limit") }
@@ -132,6 +131,70 @@ fn lagging(info: &Info, warn: &mut impl FnMut(String)) {
         if field("state=") != "online" || behind > LAG_BYTES {
             let (ip, port, state) = (field("ip="), field("port="), field("state="));
             warn(format!("its replica {ip}:{port} is {state} and {behind} bytes behind"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that is well, if only just.
+    const WELL: &str = "redis_version:6.2.0\r\nrole:master\r\nused_memory:899\r\nused_memory_human:899B\r\n\
+        maxmemory:1000\r\nmaxmemory_human:1000B\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n\
+        rdb_last_bgsave_status:ok\r\naof_last_write_status:ok\r\nslave_expires_tracked_keys:0\r\n\
+        slave0:ip=h,port=2,state=online,offset=951424,lag=0\r\nmaster_repl_offset:2000000\r\n";
+
+    /// What is said of such a server with one thing changed.
+    fn health(from: &str, to: &str, source_of_truth: bool) -> Health {
+        assert!(WELL.contains(from), "{from}");
+        let mut health = Health::default();
+        look_at(&Info(WELL.replace(from, to)), "h:1", source_of_truth, &mut health);
+        health
+    }
+
+    #[test]
+    fn what_needs_attention_is_warned_of_and_nothing_else() {
+        for (from, to, words) in [
+            ("redis_version:6.2", "redis_version:6.1", "too old"),
+            ("redis_version:6.2", "redis_version:5.9", "too old"),
+            ("noeviction", "allkeys-lru", "have not expired"),
+            ("noeviction", "volatile-ttl", "before their TTL"),
+            ("maxmemory:1000", "maxmemory:0", "maxmemory is not set"),
+            ("used_memory:899", "used_memory:900", "of its memory"),
+            ("aof_enabled:1", "aof_enabled:0", "appendonly is off"),
+            ("rdb_last_bgsave_status:ok", "rdb_last_bgsave_status:err", "the snapshot has failed"),
+            ("aof_last_write_status:ok", "aof_last_write_status:err", "the append-only file has failed"),
+            ("role:master", "role:slave", "takes no writes"),
+            ("state=online", "state=wait_bgsave", "h:2 is wait_bgsave"),
+            ("offset=951424", "offset=951423", "1048577 bytes behind"),
+        ] {
+            let warnings = health(from, to, true).warnings;
+            assert!(matches!(&warnings[..], [warning] if warning.contains(words)), "{to}: {warnings:?}");
+            assert!(warnings[0].starts_with("h:1: "), "{warnings:?}");
+        }
+        for (from, to) in
+            [("redis", "redis"), ("redis_version:6.2", "redis_version:7.0"), ("redis_version:6.2.0", "")]
+        {
+            assert_eq!(health(from, to, true).warnings, [""; 0], "{to}");
+        }
+        for (from, to) in [("noeviction", "volatile-ttl"), ("aof_enabled:1", "aof_enabled:0")] {
+            assert_eq!(health(from, to, false).warnings, [""; 0], "{to}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_described_in_a_line() {
+        for (from, to, line) in [
+            ("redis", "redis", "redis 6.2.0, master, 899B used of 1000B, noeviction"),
+            ("maxmemory:1000", "maxmemory:0", "redis 6.2.0, master, 899B used of no limit, noeviction"),
+            (
+                "role",
+                "server_name:valkey\r\nvalkey_version:8.1.0\r\nrole",
+                "valkey 8.1.0, master, 899B used of 1000B, noeviction",
+            ),
+        ] {
+            assert_eq!(health(from, to, true).facts, [("h:1".to_owned(), line.to_owned())]);
         }
     }
 }

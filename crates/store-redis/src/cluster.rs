@@ -225,9 +225,19 @@ mod tests {
             |servers: Vec<Reply>| Reply::Array([vec![Reply::Int(5), Reply::Int(9)], servers].concat());
         let (slots, servers) = read_range(range(vec![server("a", 1), server("", 2)]), "b").unwrap();
         assert_eq!((slots, servers), (5..=9, vec![("a".to_owned(), 1), ("b".to_owned(), 2)]));
-        for nonsense in
-            [Reply::Nil, range(vec![]), Reply::Array(vec![Reply::Int(5)]), range(vec![Reply::Nil])]
-        {
+        let nowhere = Reply::Array(vec![Reply::Nil, Reply::Int(3)]);
+        let (_, servers) = read_range(range(vec![server("?", 1), nowhere]), "b").unwrap();
+        assert_eq!(servers, [("b".to_owned(), 1), ("b".to_owned(), 3)]);
+        let from = |slot| Reply::Array(vec![Reply::Int(slot), Reply::Int(slot), server("a", 1)]);
+        assert_eq!(read_range(from(16_383), "b").unwrap().0, 16_383..=16_383);
+        for nonsense in [
+            Reply::Nil,
+            range(vec![]),
+            Reply::Array(vec![Reply::Int(5)]),
+            range(vec![Reply::Nil]),
+            from(16_384),
+            from(-1),
+        ] {
             assert!(read_range(nonsense, "b").is_none());
         }
     }

@@ -379,16 +379,24 @@ mod tests {
             ("redis://u:hunter2@h?password=hunter2", "password"),
             ("redis://a,b", "redis-cluster:"),
             ("redis://h?service_name=x", "redis-sentinel:"),
+            ("redis://h?sentinel_username=x", "redis-sentinel:"),
+            ("redis://h?sentinel_password=x", "redis-sentinel:"),
             ("redis-sentinel://h", "service_name"),
+            ("redis-sentinel://h?service_name=m&cluster_mode=true", "no Sentinels"),
             ("redis-cluster://h/1", "database 0"),
             ("redis-cluster://h?cluster_mode=false", "cluster_mode"),
             ("rediss://h?tls=false", "tls=false"),
+            ("redis://h?tls_ca=ca.pem&tls=false", "tls=false"),
             ("rediss://h?tls_cert=c.pem", "tls_key"),
             ("redis://h?replica_reads=true", "replica_reads"),
             ("redis://h?key_prefix={x}", "key_prefix"),
             ("redis://h?connections=0", "connections"),
+            ("redis://h?connections=65", "connections"),
             ("redis://h?connections=many", "connections"),
             ("redis://h?batch_chunk=0", "batch_chunk"),
+            ("redis://h?batch_chunk=10001", "batch_chunk"),
+            ("redis://h?batch_chunk_bytes=0", "batch_chunk_bytes"),
+            ("redis://h?response_timeout=0s", "response_timeout"),
             ("redis://h?connect_timeout=0s", "connect_timeout"),
             ("redis://h?wait_timeout=0s", "wait_timeout"),
         ] {
@@ -396,6 +404,25 @@ mod tests {
             assert!(error.message().contains(named), "{url}: {error}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_can_work_is_taken() {
+        for url in [
+            "redis://h?connections=64&batch_chunk=10000&batch_chunk_bytes=1",
+            "redis-cluster://h?cluster_mode=true&replica_reads=true",
+            "redis-sentinel://a,b/1?service_name=m&replica_reads=true",
+            "redis://h?cluster_mode=false",
+        ] {
+            assert!(parse(url).tls.is_none(), "{url}");
+        }
+        for (url, tls) in
+            [("redis://h?tls=false", false), ("redis://h?tls=true", true), ("redis://h?tls_ca=ca.pem", true)]
+        {
+            assert_eq!(parse(url).tls.is_some(), tls, "{url}");
+        }
+        let prefix = |length| RedisConfig { key_prefix: "x".repeat(length), ..RedisConfig::default() };
+        assert!(prefix(1_024).validate().is_ok() && prefix(1_025).validate().is_err());
     }
 
     #[test]

@@ -250,6 +250,7 @@ mod tests {
             ("UNBLOCKED force unblock from blocking operation", K::Unavailable, true, Next::Reconnect),
             ("MOVED 3999 127.0.0.1:6381", K::Unavailable, true, Next::Moved("127.0.0.1".to_owned(), 6381)),
             ("MOVED 3999 :6381", K::Unavailable, true, Next::Moved("h".to_owned(), 6381)),
+            ("MOVED 3999 ?:6381", K::Unavailable, true, Next::Moved("h".to_owned(), 6381)),
             ("ASK 3999 [::1]:6381", K::Unavailable, true, Next::Ask("::1".to_owned(), 6381)),
             ("MOVED nonsense", K::Unavailable, true, locate()),
             ("NOSCRIPT No matching script.", K::Unavailable, true, Next::Load),
@@ -264,6 +265,9 @@ mod tests {
             ("ERR max number of clients reached", K::Throttled, true, Next::Wait),
             ("ERR This instance has cluster support disabled", K::NotConfigured, false, Next::Fail),
             ("ERR DB index is out of range", K::NotConfigured, false, Next::Fail),
+            ("ERR SELECT is not allowed in cluster mode", K::NotConfigured, false, Next::Fail),
+            ("ERR invalid password", K::Unauthenticated, false, Next::Fail),
+            ("ERR Client sent AUTH, but no password is set", K::Unauthenticated, false, Next::Fail),
             ("ERR unknown command 'EVALSHA'", K::Unsupported, false, Next::Fail),
             ("ERR No such master with that name", K::NotConfigured, false, Next::Fail),
             ("ERR syntax error", K::Internal, false, Next::Fail),
@@ -282,6 +286,24 @@ mod tests {
             let reset = io::Error::from(io::ErrorKind::ConnectionReset);
             let failure = from_client(&reset, "h:1", sent);
             assert_eq!((failure.error.kind(), failure.in_doubt), (ErrorKind::Unavailable, sent));
+        }
+    }
+
+    #[test]
+    fn each_failure_of_a_connection_has_its_kind_and_says_whether_to_try_again() {
+        use io::ErrorKind as E;
+        let stranger = rustls::Error::NoCertificatesPresented;
+        for (error, kind, next) in [
+            (E::TimedOut.into(), ErrorKind::Unavailable, Next::Locate),
+            (E::ConnectionRefused.into(), ErrorKind::Unavailable, Next::Locate),
+            (E::InvalidInput.into(), ErrorKind::InvalidArgument, Next::Fail),
+            (E::InvalidData.into(), ErrorKind::Internal, Next::Fail),
+            (io::Error::new(E::InvalidData, stranger), ErrorKind::Unauthenticated, Next::Fail),
+            (io::Error::new(E::InvalidData, rustls::Error::DecryptError), ErrorKind::Internal, Next::Fail),
+        ] {
+            let failure = from_client(&error, "h:1", false);
+            assert_eq!((failure.error.kind(), failure.next), (kind, next), "{error:?}");
+            assert!(failure.error.message().contains("h:1"), "{error:?}");
         }
     }
 }

@@ -365,3 +365,26 @@ fn confirmed(reply: Option<Reply>, needed: usize, server: &str) -> Result<(), Fa
     };
     Err(Failure { in_doubt: true, ..failure })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_too_few_replicas_have_confirmed_is_in_doubt() {
+        for enough in [2, 3] {
+            assert!(confirmed(Some(Reply::Int(enough)), 2, "h:1").is_ok());
+        }
+        let error = Reply::Error("LOADING soon".into());
+        for (reply, kind) in [
+            (Some(Reply::Int(1)), ErrorKind::Unavailable),
+            (Some(Reply::Int(-1)), ErrorKind::Unavailable),
+            (Some(error), ErrorKind::Unavailable),
+            (Some(Reply::Nil), ErrorKind::Internal),
+            (None, ErrorKind::Internal),
+        ] {
+            let failure = confirmed(reply, 2, "h:1").unwrap_err();
+            assert_eq!((failure.error.kind(), failure.in_doubt), (kind, true));
+        }
+    }
+}

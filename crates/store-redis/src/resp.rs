@@ -254,6 +254,8 @@ mod tests {
             Reply::Array(vec![Reply::Int(1), inner]),
         ];
         assert_eq!(replies(bytes), expected);
+        let texts: Vec<_> = expected.iter().map(Reply::text).collect();
+        assert_eq!(texts, [Some("OK"), None, None, Some("a\nb"), Some(""), None, None, None]);
         assert_eq!(Boundary::of(8).find(bytes), Ok(Some(bytes.len())));
     }
 
@@ -272,13 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn what_may_still_become_a_reply_is_waited_for() {
+        let line = [b'+'; LONGEST_LINE];
+        let second = [b":1\r\n", &line[..]].concat();
+        for (replies, bytes) in
+            [(1, &line[..]), (2, &second), (1, b"$1073741824\r\n"), (1, b"\r\n"), (1, b"+OK\n")]
+        {
+            assert_eq!(Boundary::of(replies).find(bytes), Ok(None));
+        }
+    }
+
+    #[test]
     fn what_is_no_reply_is_refused() {
         for bytes in
             [&b"HTTP/1.1 400 Bad Request\r\n"[..], b"$x\r\n", b"$2000000000\r\n", b"*99999999999\r\n"]
         {
             assert_eq!(Boundary::of(1).find(bytes), Err(Garbled), "{}", bytes.escape_ascii());
         }
-        assert_eq!(Boundary::of(1).find(&[b'+'; LONGEST_LINE + 2]), Err(Garbled));
+        assert_eq!(Boundary::of(1).find(&[b'+'; LONGEST_LINE + 1]), Err(Garbled));
         let deep: Vec<u8> = b"*1\r\n".repeat(100_000).into_iter().chain(*b":1\r\n").collect();
         assert_eq!(Boundary::of(1).find(&deep), Ok(Some(deep.len())));
         assert_eq!(Replies::new(deep.into()).next(), None);

@@ -192,14 +192,15 @@ mod tests {
                 },
             ),
             (
-                "embedded:a?durability=off&cache_mb=3&check_on_open=true",
+                "embedded:a?durability=off&cache_mb=0&check_on_open=true",
                 EmbeddedConfig {
                     durability: Durability::Off,
-                    cache_bytes: 3 << 20,
+                    cache_bytes: 0,
                     check_on_open: true,
                     ..file("a")
                 },
             ),
+            ("embedded:a?cache_mb=3", EmbeddedConfig { cache_bytes: 3 << 20, ..file("a") }),
             ("embedded:a?durability=each_write", file("a")),
         ] {
             assert_eq!(EmbeddedConfig::from_url(&url.parse().unwrap()).unwrap(), expected, "{url}");

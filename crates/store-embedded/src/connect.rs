@@ -58,8 +58,8 @@ fn open_file(builder: &Builder, path: &Path, name: &str) -> Result<Database> {
             }
         }
         Ok(_) => {}
-        // What else may hinder a look at the file hinders its making too.
-        Err(_) => create_file(builder, path, name)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create_file(builder, path, name)?,
+        Err(error) => return Err(from_io(error, name)),
     }
     let (db, found) = contain(name, || {
         let db = builder.create(path)?;

@@ -69,7 +69,7 @@ pub(crate) struct Part {
 /// The state of a row.
 #[derive(Default)]
 struct Progress {
-    /// The node that another has named, for the next attempt alone, and whether it wants to be asked.
+    /// The node that another has named, until it has answered, and whether it wants to be asked.
     target: Option<(Arc<Node>, bool)>,
     /// Whether the script has to be loaded first.
     load: bool,
@@ -174,7 +174,10 @@ impl Progress {
             let message = format!("{}; before that: {}", failure.error.message(), before.error.message());
             failure = Failure::new(DeadlineExceeded, message, Next::Fail);
         }
-        self.target = None;
+        // Where a node has been named, it is that node which lacks the script.
+        if !matches!(failure.next, Next::Load | Next::Alone) {
+            self.target = None;
+        }
         self.load = failure.next == Next::Load;
         self.alone = failure.next == Next::Alone;
         let at_once = self.at_once < AT_ONCE;

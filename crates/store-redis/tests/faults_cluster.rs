@@ -22,6 +22,10 @@ type Outcome = Result<(), TestFailure>;
 fn main() -> ExitCode {
     ServerTests::new("redis", "redis-server")
         .test("a_slot_that_migrates_key_by_key_is_read_and_written_meanwhile", migration)
+        .test(
+            "a_node_that_has_no_script_yet_takes_writes_to_a_slot_on_its_way_there",
+            migration_to_a_new_node,
+        )
         .test("a_primary_that_is_killed_is_followed_by_its_replica", primary_killed)
         .test("a_primary_that_stands_still_does_not_hold_up_the_rows_of_others", primary_paused)
         .test("replica_reads_reach_replicas_and_fall_back_to_primaries", replica_reads)
@@ -102,6 +106,36 @@ async fn migration() -> Outcome {
     }
     cluster.stop().await;
     Ok(())
+}
+
+async fn migration_to_a_new_node() -> Outcome {
+    let cluster = RedisCluster::start(3, 0).await?;
+    let store = open(&cluster.url()).await?;
+    let [a, b, _] = cluster.nodes() else { return Err("not three nodes".into()) };
+    let mut moving = None;
+    for number in 0..100 {
+        let key = format!("feast:acme:{}:customer_id={number}", common::VIEW);
+        let slot = a.command(&["CLUSTER", "KEYSLOT", &key]).await?.to_string();
+        // The first third of the slots is the first node's.
+        if slot.parse().is_ok_and(|slot: usize| slot < 5_461) {
+            moving = Some((number, slot));
+        }
+    }
+    let (number, slot) = moving.ok_or("no entity is on the first node")?;
+    write(&store, number, 1).await?;
+    let ids = (id(a).await?, id(b).await?);
+    b.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids.0]).await?;
+    a.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids.1]).await?;
+    // What is not on the one any more is on the other.
+    a.command(&["DEL", &format!("feast:acme:{}:customer_id={number}", common::VIEW)]).await?;
+    b.command(&["SCRIPT", "FLUSH", "SYNC"]).await?;
+    write(&store, number, 7).await?;
+    let found = common::read(&store, number).await?;
+    cluster.stop().await;
+    match found {
+        Some(7) => Ok(()),
+        found => Err(format!("what was written on the way was read as {found:?}").into()),
+    }
 }
 
 async fn primary_killed() -> Outcome {

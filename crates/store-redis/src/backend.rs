@@ -27,7 +27,7 @@ pub const MAX_RECORD_BYTES: usize = 64 << 20;
 /// A store on Redis or Valkey: one server, a primary watched by Sentinel, or a cluster.
 ///
 /// Connections are made when needed and replaced when they fail; after a failover calls go to the new primary
-/// automatically. Cheap to share; dropping it closes its connections.
+/// automatically. Cheap to share; dropping it, and the scans that it gave, closes its connections.
 pub struct RedisOnlineStore {
     router: Arc<Router>,
     misses: Misses,
@@ -145,14 +145,62 @@ impl OnlineStoreBackend for RedisOnlineStore {
     }
 }
 
-impl Drop for RedisOnlineStore {
-    fn drop(&mut self) {
-        self.router.end();
-    }
-}
-
 impl fmt::Debug for RedisOnlineStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOnlineStore").field("config", self.router.config()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use feature_core::{EntityKey, Error, Precondition, Timestamp, ViewKey};
+
+    use super::*;
+
+    /// A store of a cluster that nobody serves.
+    async fn unserved() -> RedisOnlineStore {
+        RedisOnlineStore::open("redis-cluster://app:hunter2@127.0.0.1:1?connect_lazily=true").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_says_so_whatever_it_is_asked() {
+        let store = unserved().await;
+        let call = CallContext::with_timeout(Duration::from_secs(30));
+        let key = RecordKey::new(ViewKey::new("t", "v").unwrap(), EntityKey::new("id", 1).unwrap());
+        let put = RecordPut {
+            key: key.clone(),
+            bytes: Default::default(),
+            event_time: Timestamp::from_micros(0),
+            shape: 0,
+            ttl: None,
+            precondition: Precondition::NotNewer,
+        };
+        store.close().await.unwrap();
+        store.close().await.unwrap();
+        let keys = [key];
+        let errors: [Option<Error>; 6] = [
+            store.get(&keys, call).await.remove(0).err(),
+            store.put(vec![put], call).await.remove(0).err(),
+            store.delete(&keys, call).await.remove(0).err(),
+            store.scan(&Scope::Store).next().await.unwrap().err(),
+            store.purge(&Scope::Store, &PurgeProgress::default()).await.err(),
+            store.check().await.err(),
+        ];
+        for error in errors.map(Option::unwrap) {
+            assert!(error.message().contains("the store is closed") && !error.is_retryable(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_shows_its_settings_and_no_password() {
+        let text = format!("{:?}", unserved().await);
+        assert!(text.contains("127.0.0.1") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_store_says_what_it_can() {
+        let capabilities = unserved().await.capabilities();
+        assert_eq!(capabilities.max_record_bytes, Some(64 << 20));
+        assert!(!capabilities.durable);
     }
 }

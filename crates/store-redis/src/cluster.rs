@@ -207,7 +207,11 @@ fn read_range(range: Reply, asked: &str) -> Option<(std::ops::RangeInclusive<usi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::config::RedisConfig;
+    use crate::connect::tests::is_open;
 
     #[test]
     fn slots_are_those_of_redis() {
@@ -240,5 +244,75 @@ mod tests {
         ] {
             assert!(read_range(nonsense, "b").is_none());
         }
+    }
+
+    fn hosts(nodes: &[Arc<Node>]) -> Vec<&str> {
+        nodes.iter().map(|node| node.host.as_str()).collect()
+    }
+
+    /// A cluster of two shards, of which one has two replicas and the slot of `foo`, the other that of `bar`.
+    fn cluster() -> Cluster {
+        let dialer = Arc::new(Dialer::new(RedisConfig::default()).unwrap());
+        let node = |host, port, role| Node::new(&dialer, host, port, role);
+        let replicas = [("b", 2), ("c", 3)].map(|(host, port)| node(host, port, Role::ClusterReplica));
+        let shards = vec![
+            Shard { primary: node("a", 1, Role::Primary), replicas: replicas.to_vec() },
+            Shard { primary: node("d", 4, Role::Primary), replicas: Vec::new() },
+        ];
+        let mut owners = vec![None; SLOTS];
+        owners[slot(b"foo")] = Some(0);
+        owners[slot(b"bar")] = Some(1);
+        let cluster = Cluster::new(&dialer);
+        *cluster.map.write().unwrap() = Arc::new(Map { shards, owners });
+        cluster
+    }
+
+    #[test]
+    fn a_key_is_found_at_the_primary_of_its_slot_or_at_one_of_its_replicas() {
+        let cluster = cluster();
+        assert_eq!(hosts(&cluster.primaries()), ["a", "d"]);
+        assert_eq!(hosts(&cluster.replicas()), ["b", "c"]);
+        let found = |key: &[u8], replicas| cluster.locator(replicas)(key).map(|node| node.host.clone());
+        assert_eq!(found(b"foo", false).as_deref(), Some("a"));
+        let mut read = BTreeSet::new();
+        for _ in 0..64 {
+            read.extend(found(b"foo", true));
+            assert_eq!(found(b"bar", true).as_deref(), Some("d"));
+        }
+        assert_eq!(read, ["b", "c"].map(str::to_owned).into());
+        assert_eq!(found(b"nobody's", false), None);
+    }
+
+    #[test]
+    fn a_node_keeps_its_connections_as_long_as_its_address_and_role_stay() {
+        let cluster = cluster();
+        let map = cluster.map();
+        let named = cluster.at("e", 5);
+        assert!(Arc::ptr_eq(&cluster.at("e", 5), &named));
+        assert!(Arc::ptr_eq(&cluster.at("a", 1), &map.shards[0].primary));
+        for (host, port, role, known) in [
+            ("a", 1, Role::Primary, Some(&map.shards[0].primary)),
+            ("b", 2, Role::ClusterReplica, Some(&map.shards[0].replicas[0])),
+            ("e", 5, Role::Primary, Some(&named)),
+            ("b", 2, Role::Primary, None),
+            ("a", 1, Role::ClusterReplica, None),
+            ("a", 2, Role::Primary, None),
+            ("z", 1, Role::Primary, None),
+        ] {
+            let kept = cluster.keep(&map, host, port, role);
+            let found = map.nodes().chain([&named]).find(|node| Arc::ptr_eq(node, &kept));
+            assert_eq!(found.map(Arc::as_ptr), known.map(Arc::as_ptr), "{host}:{port} {role:?}");
+        }
+    }
+
+    #[test]
+    fn every_node_that_is_known_ends() {
+        let cluster = cluster();
+        let named = cluster.at("e", 5);
+        let map = cluster.map();
+        let all: Vec<_> = map.nodes().chain(&cluster.seeds).chain([&named]).collect();
+        assert!(all.len() == 6 && all.iter().all(|node| is_open(node)));
+        cluster.end();
+        assert!(!all.iter().any(|node| is_open(node)));
     }
 }

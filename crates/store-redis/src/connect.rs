@@ -312,18 +312,53 @@ impl fmt::Debug for Node {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use futures::future::join;
+
     use super::*;
     use crate::config::RedisConfig;
+    use crate::dial::tests::server;
 
-    fn node(connections: usize) -> Arc<Node> {
-        let config = RedisConfig { connections, ..RedisConfig::default() };
-        Node::new(&Arc::new(Dialer::new(config).unwrap()), "localhost", 1, Role::Primary)
+    pub(crate) fn node(config: RedisConfig, port: u16) -> Arc<Node> {
+        Node::new(&Arc::new(Dialer::new(config).unwrap()), "127.0.0.1", port, Role::Primary)
+    }
+
+    fn idle(connections: usize) -> Arc<Node> {
+        node(RedisConfig { connections, ..RedisConfig::default() }, 1)
+    }
+
+    /// Whether all of its connections have not been ended.
+    pub(crate) fn is_open(node: &Node) -> bool {
+        node.links.iter().all(|link| !matches!(&*link.state(), State::Ended))
+    }
+
+    pub(crate) fn is_connected(node: &Node) -> bool {
+        node.links.iter().any(|link| matches!(&*link.state(), State::Open(_)))
+    }
+
+    fn ping() -> Request {
+        Request::of([&b"PING"[..]])
+    }
+
+    /// A deadline that no test should meet.
+    pub(crate) fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    fn refused() -> Failure {
+        Failure::new(ErrorKind::Unavailable, "refused", Next::Locate)
+    }
+
+    fn connection(node: &Node) -> Option<Connection> {
+        match &*node.links[0].state() {
+            State::Open(connection) => Some(connection.clone()),
+            _ => None,
+        }
     }
 
     #[test]
     fn a_small_call_takes_the_connection_without_a_large_one() {
-        let node = node(3);
+        let node = idle(3);
         let _large = node.link().begin(100);
         let _others: Vec<_> = (0..198).map(|_| node.link().begin(1)).collect();
         let under_way = |link: &Arc<Link>| link.under_way.load(Ordering::Relaxed);
@@ -331,22 +366,107 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_under_way_until_their_call_has_ended() {
+        let node = idle(3);
+        let calls = [node.links[1].begin(5), node.links[2].begin(7)];
+        for _ in 0..6 {
+            assert!(Arc::ptr_eq(node.link(), &node.links[0]));
+        }
+        drop(calls);
+        assert!(node.links.iter().all(|link| link.under_way.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
     fn idle_connections_take_turns_and_a_failing_one_is_passed_over() {
-        let node = node(3);
+        let node = idle(3);
         let places = |calls: usize| -> Vec<usize> {
             let place = |link| node.links.iter().position(|own| Arc::ptr_eq(own, link)).unwrap();
             (0..calls).map(|_| place(node.link())).collect()
         };
         assert_eq!(places(6), [0, 1, 2, 0, 1, 2]);
-        let failed = |until| {
-            let failure = Failure::new(ErrorKind::Unavailable, "refused", Next::Locate);
-            State::Closed { failed: Some((failure, until)) }
-        };
+        let failed = |until| State::Closed { failed: Some((refused(), until)) };
         let now = Instant::now();
         *node.links[1].state() = failed(now + Duration::from_secs(3600));
         assert!(!places(9).contains(&1));
         // Then it is tried again.
         *node.links[1].state() = failed(now);
         assert!(places(3).contains(&1));
+    }
+
+    #[test]
+    fn a_node_is_named_by_its_address() {
+        assert_eq!((name("h", 1), name("::1", 6379)), ("h:1".to_owned(), "[::1]:6379".to_owned()));
+        assert_eq!(format!("{:?}", idle(1)), "Node(127.0.0.1:1)");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_could_not_be_made_is_not_tried_again_for_a_moment() {
+        let node =
+            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        let failed = |until| *node.links[0].state() = State::Closed { failed: Some((refused(), until)) };
+        failed(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(node.open().await.unwrap_err().error.message(), "refused");
+        failed(Instant::now());
+        assert!(node.open().await.is_ok());
+
+        // Nobody listens there.
+        let node = idle(1);
+        let before = Instant::now();
+        assert!(node.open().await.is_err());
+        let State::Closed { failed: Some((_, until)) } = &*node.links[0].state() else { panic!() };
+        assert!(*until >= before + PAUSE);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_given_up_once_and_ends_for_good() {
+        let node =
+            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        node.open().await.unwrap();
+        let first = connection(&node).unwrap();
+        node.links[0].discard(&first);
+        assert!(!is_connected(&node));
+        node.open().await.unwrap();
+        // Another has taken its place.
+        node.links[0].discard(&first);
+        assert!(is_connected(&node));
+        node.reset();
+        assert!(!is_connected(&node) && is_open(&node));
+        node.ask(ping(), soon()).await.unwrap();
+        node.end();
+        assert!(!is_open(&node));
+        let failure = node.ask(ping(), soon()).await.unwrap_err();
+        assert!(failure.error.message().contains("the store is closed"), "{failure:?}");
+        node.reset();
+        assert!(!is_open(&node));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_stays_silent_for_too_long_is_given_up() {
+        for (response_timeout, stays) in
+            [(Duration::from_secs(3600), true), (Duration::from_millis(1), false)]
+        {
+            let config = RedisConfig { connections: 1, response_timeout, ..RedisConfig::default() };
+            let node = node(config, server(|_| None).await);
+            node.open().await.unwrap();
+            let failure = node.ask(ping(), Instant::now() + Duration::from_millis(20)).await.unwrap_err();
+            assert_eq!((failure.error.kind(), failure.in_doubt), (ErrorKind::DeadlineExceeded, true));
+            assert_eq!(is_connected(&node), stays);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_sent_before_the_deadline_is_not_in_doubt() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let node = node(RedisConfig::default(), silent.local_addr().unwrap().port());
+        let failure = node.ask(ping(), Instant::now() + Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!((failure.error.kind(), failure.in_doubt), (ErrorKind::DeadlineExceeded, false));
+    }
+
+    #[tokio::test]
+    async fn calls_at_the_same_time_share_a_connection_that_is_being_made() {
+        let node =
+            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        let (first, second) = join(node.links[0].connection(&node), node.links[0].connection(&node)).await;
+        assert!(first.unwrap().wire.is_same(&second.unwrap().wire));
     }
 }

@@ -157,3 +157,99 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 fn unusable(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::invalid_argument(format!("cannot use `{}`: {error}", path.display())).with_backend(BACKEND)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::SentinelConfig;
+
+    /// A server on this port that says what it is told to after each command of a connection, from the first
+    /// after the login, number 0, on. Nothing that it is sent has a `*` but where a command begins.
+    pub(crate) async fn server(
+        answer: impl Fn(usize) -> Option<&'static str> + Copy + Send + 'static,
+    ) -> u16 {
+        let said = move |number: usize| number.checked_sub(2).map_or(Some("+OK"), answer);
+        speaks(said).await
+    }
+
+    /// The same, with the two commands of the login.
+    async fn speaks(answer: impl Fn(usize) -> Option<&'static str> + Copy + Send + 'static) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut commands = 0;
+                    while let Ok(byte) = stream.read_u8().await {
+                        if byte != b'*' {
+                            continue;
+                        }
+                        if let Some(answer) = answer(commands) {
+                            stream.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+                        }
+                        commands += 1;
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    async fn dialed(answer: &'static str) -> Result<Wire, Failure> {
+        let port = speaks(move |_| Some(answer)).await;
+        Dialer::new(RedisConfig::default()).unwrap().dial(Role::Primary, "127.0.0.1", port, "h:1").await
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_full_or_shut_is_refused_and_one_that_knows_no_names_is_not() {
+        for (answer, kind) in [
+            ("-ERR max number of clients reached", ErrorKind::Throttled),
+            ("-DENIED Redis is running in protected mode", ErrorKind::PermissionDenied),
+        ] {
+            assert_eq!(dialed(answer).await.map(drop).unwrap_err().error.kind(), kind);
+        }
+        for answer in ["+OK", "-ERR unknown subcommand", "-NOPERM no rights"] {
+            assert!(dialed(answer).await.is_ok(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn each_role_has_its_own_login() {
+        let sentinel = SentinelConfig {
+            service_name: "features".to_owned(),
+            username: None,
+            password: Some("other".into()),
+        };
+        let config = RedisConfig {
+            username: Some("store".to_owned()),
+            password: Some("secret".into()),
+            db: 3,
+            sentinel: Some(sentinel),
+            ..RedisConfig::default()
+        };
+        let dialer = Dialer::new(config).unwrap();
+        let own = ["AUTH store secret", "SELECT 3"];
+        for (role, commands) in [
+            (Role::Primary, &own[..]),
+            (Role::ClusterReplica, &[own[0], own[1], "READONLY"]),
+            (Role::Sentinel, &["AUTH other"]),
+        ] {
+            let packed = |text: &&str| Request::of(text.split(' ').map(str::as_bytes)).into_bytes();
+            let (needed, _) = dialer.login(role);
+            let needed: Vec<_> = needed.into_iter().map(Request::into_bytes).collect();
+            assert_eq!(needed, commands.iter().map(packed).collect::<Vec<_>>(), "{role:?}");
+        }
+        let plain = Dialer::new(RedisConfig::default()).unwrap();
+        assert!(plain.login(Role::Primary).0.is_empty());
+    }
+
+    #[test]
+    fn a_file_without_a_certificate_is_named() {
+        let error = certificates(Path::new("Cargo.toml")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains("`Cargo.toml`: there is no certificate in it"), "{error}");
+    }
+}

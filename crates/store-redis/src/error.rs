@@ -305,5 +305,7 @@ mod tests {
             assert_eq!((failure.error.kind(), failure.next), (kind, next), "{error:?}");
             assert!(failure.error.message().contains("h:1"), "{error:?}");
         }
+        let late = from_client(&E::TimedOut.into(), "h:1", false);
+        assert!(late.error.message().contains("does not answer"), "{late:?}");
     }
 }

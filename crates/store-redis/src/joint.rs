@@ -171,4 +171,16 @@ mod tests {
         assert_eq!(callers(add(&mut joints, row(9, 1), 9)), [[9]]);
         assert_eq!(callers(joints.send_all()), [[1, 5], [2, 6], [3, 7], [4, 8]]);
     }
+
+    #[test]
+    fn the_bytes_of_a_command_are_those_of_all_its_rows() {
+        for (rows, sent) in [([1, 50, 50], [1, 2]), ([50, 50, 1], [1, 2])] {
+            let mut joints = Joints::new(Limits { rows: 10, ..LIMITS });
+            assert_eq!(callers(add(&mut joints, row(0, 1), 0)), [[0]]);
+            let [first, second, third] = rows;
+            assert!(add(&mut joints, row(0, first), 1).is_none());
+            assert!(add(&mut joints, row(0, second), 2).is_none());
+            assert_eq!(callers(add(&mut joints, row(0, third), 3)), [sent]);
+        }
+    }
 }

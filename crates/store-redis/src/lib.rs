@@ -9,6 +9,7 @@ mod dial;
 mod error;
 mod joint;
 mod key;
+mod progress;
 mod read;
 mod request;
 mod resp;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use feature_core::ErrorKind::DeadlineExceeded;
 use feature_core::{CallContext, ErrorKind, Result};
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -12,11 +11,9 @@ use tokio::time::Instant;
 use crate::config::RedisConfig;
 use crate::connect::Node;
 use crate::error::{Failure, Next, from_server};
+use crate::progress::{Progress, Step};
 use crate::resp::{Reply, Request};
 use crate::router::{Locate, Router};
-
-/// How often a row follows a redirection, or has the script loaded, before it waits like any other.
-const AT_ONCE: usize = 4;
 
 /// A kind of request for rows, each with one key.
 pub(crate) trait Operation: Sync {
@@ -66,21 +63,6 @@ pub(crate) struct Part {
     pub(crate) rows: Vec<usize>,
 }
 
-/// The state of a row.
-#[derive(Default)]
-struct Progress {
-    /// The node that another has named, until it has answered, and whether it wants to be asked.
-    target: Option<(Arc<Node>, bool)>,
-    /// Whether the script has to be loaded first.
-    load: bool,
-    /// Whether the row needs a command of its own.
-    alone: bool,
-    at_once: usize,
-    in_doubt: bool,
-    /// How it failed last.
-    failure: Option<Failure>,
-}
-
 /// Rows of one round that go to one node together.
 struct Group {
     node: Arc<Node>,
@@ -98,8 +80,7 @@ pub(crate) async fn run<O: Operation>(
     call: CallContext,
 ) -> Vec<Result<O::Answer>> {
     // A little before the caller gives up, who would otherwise not learn which rows were done.
-    let left = call.deadline.saturating_duration_since(Instant::now());
-    let deadline = call.deadline - (left / 10).min(Duration::from_millis(2));
+    let deadline = call.deadline - margin(left(call.deadline));
     let mut answers: Vec<Option<Result<O::Answer>>> = Vec::new();
     answers.resize_with(count, || None);
     // Empty as long as nothing has failed.
@@ -143,7 +124,7 @@ pub(crate) async fn run<O: Operation>(
             }
         }
         if wait {
-            let Some(delay) = delays.next().filter(|delay| Instant::now() + *delay < deadline) else { break };
+            let Some(delay) = delays.next().filter(|delay| *delay < left(deadline)) else { break };
             tokio::time::sleep(delay).await;
             if open.iter().any(|row| progress[*row].is_lost()) {
                 // If this fails too, so does the next attempt, and says why.
@@ -160,58 +141,13 @@ pub(crate) async fn run<O: Operation>(
     answers.into_iter().enumerate().map(|(row, answer)| answer.unwrap_or_else(|| failed(row))).collect()
 }
 
-enum Step {
-    Fail,
-    AtOnce,
-    Wait,
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
-impl Progress {
-    /// Takes note of a failure and says what is to be done.
-    fn follow(&mut self, router: &Arc<Router>, mut failure: Failure, writes: bool) -> Step {
-        self.in_doubt |= writes && failure.in_doubt;
-        if let Some(before) = self.failure.as_ref().filter(|_| failure.error.kind() == DeadlineExceeded) {
-            let message = format!("{}; before that: {}", failure.error.message(), before.error.message());
-            failure = Failure::new(DeadlineExceeded, message, Next::Fail);
-        }
-        // Where a node has been named, it is that node which lacks the script.
-        if !matches!(failure.next, Next::Load | Next::Alone) {
-            self.target = None;
-        }
-        self.load = failure.next == Next::Load;
-        self.alone = failure.next == Next::Alone;
-        let at_once = self.at_once < AT_ONCE;
-        let step = match failure.next.clone() {
-            Next::Fail => Step::Fail,
-            Next::Load | Next::Alone if at_once => Step::AtOnce,
-            Next::Moved(host, port) | Next::Ask(host, port) if at_once => {
-                let asking = matches!(failure.next, Next::Ask(..));
-                match router.at(&host, port) {
-                    Some(node) => {
-                        self.target = Some((node, asking));
-                        if !asking {
-                            router.learn_in_background();
-                        }
-                        Step::AtOnce
-                    }
-                    None => {
-                        failure = failure.of_a_cluster();
-                        Step::Fail
-                    }
-                }
-            }
-            _ => Step::Wait,
-        };
-        self.at_once += usize::from(matches!(step, Step::AtOnce));
-        self.failure = Some(failure);
-        step
-    }
-
-    /// Whether another node may be the right one.
-    fn is_lost(&self) -> bool {
-        let next = self.failure.as_ref().map(|failure| &failure.next);
-        matches!(next, Some(Next::Locate | Next::Reconnect | Next::Moved(..)))
-    }
+/// How long before the deadline the last answers are due, where so much time is left.
+fn margin(left: Duration) -> Duration {
+    (left / 10).min(Duration::from_millis(2))
 }
 
 /// The rows by their node, and those without a known owner.
@@ -301,8 +237,7 @@ async fn send<O: Operation>(
     let parts = operation.commands(rows, alone, &mut request);
     if needed > 0 {
         // The connection is held up for so long; nobody waits beyond the deadline.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let millis = config.wait_timeout.min(left).as_millis().max(1);
+        let millis = config.wait_timeout.min(left(deadline)).as_millis().max(1);
         request.push([&b"WAIT"[..], needed.to_string().as_bytes(), millis.to_string().as_bytes()]);
     }
     let mut replies = match node.send_rows(request, rows.len(), deadline).await {
@@ -372,6 +307,8 @@ fn confirmed(reply: Option<Reply>, needed: usize, server: &str) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::tests::{is_connected, node, soon};
+    use crate::dial::tests::server;
 
     #[test]
     fn a_write_that_too_few_replicas_have_confirmed_is_in_doubt() {
@@ -388,6 +325,117 @@ mod tests {
         ] {
             let failure = confirmed(reply, 2, "h:1").unwrap_err();
             assert_eq!((failure.error.kind(), failure.in_doubt), (kind, true));
+        }
+    }
+
+    /// Rows of these weights, of which nothing is asked.
+    struct Weighed<const WRITES: bool>(&'static [usize]);
+
+    impl<const WRITES: bool> Operation for Weighed<WRITES> {
+        type Answer = ();
+
+        const WRITES: bool = WRITES;
+
+        fn key(&self, _: usize) -> &[u8] {
+            b"key"
+        }
+
+        fn weight(&self, row: usize) -> usize {
+            self.0[row]
+        }
+
+        fn commands(&self, rows: &[usize], _: bool, request: &mut Request) -> Vec<Part> {
+            request.push([&b"PING"[..]]);
+            vec![Part { commands: 1, rows: rows.to_vec() }]
+        }
+
+        fn answers(&self, rows: &[usize], _: Vec<Reply>, _: &str) -> Vec<Result<(), Failure>> {
+            rows.iter().map(|_| Ok(())).collect()
+        }
+    }
+
+    const READS: Weighed<false> = Weighed(&[4, 4, 2, 2, 8, 3, 11, 1, 1, 1, 1]);
+
+    fn router(config: RedisConfig) -> Arc<Router> {
+        Arc::new(Router::new(config).unwrap())
+    }
+
+    fn rows(groups: Vec<Group>) -> Vec<Vec<usize>> {
+        groups.into_iter().map(|group| group.rows).collect()
+    }
+
+    #[test]
+    fn rows_that_are_sent_alike_go_together() {
+        let router = router(RedisConfig::default());
+        let other = node(RedisConfig::default(), 2);
+        let mut progress: Vec<Progress> = Vec::new();
+        progress.resize_with(8, Progress::default);
+        for row in [1, 7] {
+            progress[row].load = true;
+        }
+        for row in [2, 4] {
+            progress[row].alone = true;
+        }
+        progress[5].target = Some((Arc::clone(&other), true));
+        progress[6].target = Some((other, false));
+        let (groups, homeless) = group(&router, &READS, &[0, 1, 2, 3, 4, 5, 6, 7], &progress, true);
+        assert_eq!(rows(groups), [vec![0, 3], vec![1, 7], vec![2, 4], vec![5], vec![6]]);
+        assert!(homeless.is_empty());
+        let (groups, homeless) = group(&router, &READS, &[2, 5], &[], true);
+        assert_eq!((rows(groups), homeless.len()), (vec![vec![2, 5]], 0));
+    }
+
+    #[test]
+    fn no_command_has_more_rows_or_bytes_than_the_settings_say() {
+        let config = RedisConfig { batch_chunk: 3, batch_chunk_bytes: 10, ..RedisConfig::default() };
+        let router = router(config);
+        let (groups, _) = group(&router, &READS, &(0..11).collect::<Vec<_>>(), &[], true);
+        let pieces = cut(router.config(), &READS, groups);
+        assert_eq!(rows(pieces), [vec![0, 1, 2], vec![3, 4], vec![5], vec![6], vec![7, 8, 9], vec![10]]);
+    }
+
+    #[tokio::test]
+    async fn a_replica_is_read_at_first_and_never_written() {
+        let slots = "*1\r\n*4\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1\r\n*2\r\n$7\r\nreplica\r\n:2";
+        let router = router(RedisConfig {
+            host: "127.0.0.1".to_owned(),
+            port: server(move |_| Some(slots)).await,
+            cluster_mode: true,
+            replica_reads: true,
+            ..RedisConfig::default()
+        });
+        let (_, homeless) = group(&router, &READS, &[0], &[], true);
+        assert_eq!(homeless, [0]);
+        router.learn(soon()).await.unwrap();
+        let host = |(groups, _): (Vec<Group>, _)| groups[0].node.host.clone();
+        assert_eq!(host(group(&router, &READS, &[0], &[], true)), "replica");
+        assert_eq!(host(group(&router, &READS, &[0], &[], false)), "primary");
+        assert_eq!(host(group(&router, &Weighed::<true>(&[1]), &[0], &[], true)), "primary");
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_again() {
+        let port = server(|number| Some(if number < 2 { "-LOADING soon" } else { "+PONG" })).await;
+        let router = router(RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() });
+        let answers = run(&router, &READS, 2, CallContext { deadline: soon() }).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn connections_are_given_up_only_where_another_server_is_behind_the_address() {
+        let node = node(RedisConfig::default(), server(|_| Some("+OK")).await);
+        node.open().await.unwrap();
+        for (next, stays) in [(Next::Wait, true), (Next::Locate, true), (Next::Reconnect, false)] {
+            let failure = Failure::new(ErrorKind::Unavailable, "failed", next);
+            checked(&node, vec![(0, Ok(())), (1, Err(failure))]);
+            assert_eq!(is_connected(&node), stays);
+        }
+    }
+
+    #[test]
+    fn the_last_answers_are_due_a_little_before_the_deadline() {
+        for (left, before) in [(10, 1), (20, 2), (1_000, 2)] {
+            assert_eq!(margin(Duration::from_millis(left)), Duration::from_millis(before));
         }
     }
 }

@@ -143,3 +143,77 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::tests::{is_open, soon};
+    use crate::dial::tests::server;
+    use crate::sentinel::tests::watching;
+
+    fn router(config: RedisConfig) -> Arc<Router> {
+        Arc::new(Router::new(config).unwrap())
+    }
+
+    #[tokio::test]
+    async fn replicas_are_looked_up_anew_by_reads_that_go_to_them_from_time_to_time() {
+        let (config, _) = watching().await;
+        for replica_reads in [false, true] {
+            let router = router(RedisConfig { replica_reads, ..config.clone() });
+            let is_due = || router.learned.lock().unwrap().elapsed() >= REPLICAS_ANEW;
+            assert!(!router.is_time_to_learn());
+            *router.learned.lock().unwrap() = Instant::now().checked_sub(REPLICAS_ANEW).unwrap();
+            router.locator(false);
+            assert!(is_due());
+            router.locator(true);
+            assert_eq!(is_due(), !replica_reads);
+            assert_eq!(router.is_time_to_learn(), !replica_reads);
+            assert!(!router.is_time_to_learn());
+        }
+    }
+
+    #[tokio::test]
+    async fn reads_go_to_a_replica_that_sentinel_names_where_they_may() {
+        let (config, _) = watching().await;
+        for replica_reads in [false, true] {
+            let router = router(RedisConfig { replica_reads, ..config.clone() });
+            router.learn(soon()).await.unwrap();
+            for reads in [false, true] {
+                let node = router.locator(reads).of(b"key").unwrap();
+                assert_eq!(node.is_at("replica", 7), reads && replica_reads);
+            }
+            assert_eq!((router.primaries().len(), router.replicas().len()), (1, 1));
+            let node = router.locator(false).of(b"key").unwrap();
+            assert!(is_open(&node) && router.at("h", 1).is_none() && !router.each_key_alone());
+            router.end();
+            assert!(!is_open(&node));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_learned_in_the_background_is_known_soon() {
+        let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1";
+        let port = server(move |_| Some(slots)).await;
+        let host = "127.0.0.1".to_owned();
+        let router = router(RedisConfig { host, port, cluster_mode: true, ..RedisConfig::default() });
+        assert!(router.primaries().is_empty() && router.locator(true).of(b"key").is_none());
+        router.learn_in_background();
+        let known = async {
+            while router.primaries().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout_at(soon(), known).await.unwrap();
+        assert!(router.locator(true).of(b"key").unwrap().is_at("primary", 1));
+        assert!(router.each_key_alone() && router.at("h", 1).is_some());
+    }
+
+    #[test]
+    fn a_single_server_is_where_everything_is() {
+        let router = router(RedisConfig::default());
+        let node = router.locator(true).of(b"key").unwrap();
+        assert!(Arc::ptr_eq(&node, &router.primaries()[0]) && router.replicas().is_empty());
+        router.end();
+        assert!(!is_open(&node));
+    }
+}

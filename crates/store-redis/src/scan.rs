@@ -203,3 +203,42 @@ pub(crate) async fn purge(
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RedisConfig;
+
+    #[test]
+    fn of_the_keys_that_fit_a_pattern_those_of_the_scope_are_kept() {
+        let router = Arc::new(Router::new(RedisConfig::default()).unwrap());
+        let walk = Walk::new(&router, &Scope::view("t", "v").unwrap());
+        let keys = ["feast:t:v:id=1", "feast:t:w:id=1", "feast:t:v:", "other:t:v:id=1", "feast:t:v:id=2"];
+        let (records, errors) = walk.records(keys.map(Bytes::from).to_vec());
+        let found: Vec<_> = records.iter().map(|(key, text)| (key.to_string(), &text[..])).collect();
+        let expected = |id: i64| (format!("t:v:id={id}"), format!("feast:t:v:id={id}"));
+        let expected = [expected(1), expected(2)];
+        assert!(
+            found
+                .iter()
+                .map(|(key, text)| (&**key, *text))
+                .eq(expected.iter().map(|(key, text)| (&**key, text.as_bytes())))
+        );
+        assert!(matches!(&errors[..], [error] if error.kind() == ErrorKind::Corrupt), "{errors:?}");
+    }
+
+    #[test]
+    fn a_page_is_a_cursor_and_keys() {
+        let text = |text: &'static str| Reply::Text(Bytes::from(text));
+        let page = |cursor, keys| read_page(Reply::Array(vec![cursor, Reply::Array(keys)]));
+        assert_eq!(page(text("17"), vec![text("a")]), Some((17, vec![Bytes::from("a")])));
+        assert_eq!(page(text("0"), vec![]), Some((0, vec![])));
+        for nonsense in
+            [page(text("x"), vec![]), page(Reply::Int(1), vec![]), page(text("1"), vec![Reply::Nil])]
+        {
+            assert_eq!(nonsense, None);
+        }
+        assert_eq!(read_page(Reply::Nil), None);
+        assert_eq!(read_page(Reply::Array(vec![text("0")])), None);
+    }
+}

@@ -146,8 +146,15 @@ fn replica(fields: &Reply) -> Option<(String, u16)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::join;
+
     use super::*;
+    use crate::config::RedisConfig;
+    use crate::connect::tests::{is_open, node, soon};
+    use crate::dial::tests::server;
 
     #[test]
     fn a_replica_that_is_down_or_behind_is_left_out() {
@@ -158,5 +165,102 @@ mod tests {
         assert_eq!(replica(&fields("slave", "ok")), Some(("a".to_owned(), 1)));
         assert_eq!(replica(&fields("slave", "err")), None);
         assert_eq!(replica(&fields("s_down,slave", "ok")), None);
+    }
+
+    /// An array of texts as servers send it, for ever.
+    fn words(words: &[&str]) -> &'static str {
+        let texts: Vec<_> = words.iter().map(|word| format!("${}\r\n{word}", word.len())).collect();
+        format!("*{}\r\n{}", words.len(), texts.join("\r\n")).leak()
+    }
+
+    /// Settings for a Sentinel that answers so.
+    async fn says(answer: impl Fn(usize) -> Option<&'static str> + Copy + Send + 'static) -> RedisConfig {
+        let service_name = "features".to_owned();
+        RedisConfig {
+            host: "127.0.0.1".to_owned(),
+            port: server(answer).await,
+            sentinel: Some(SentinelConfig { service_name, username: None, password: None }),
+            ..RedisConfig::default()
+        }
+    }
+
+    /// Settings for a Sentinel that watches a primary with a replica, and how often it has been asked something.
+    pub(crate) async fn watching() -> (RedisConfig, &'static AtomicUsize) {
+        let asked: &AtomicUsize = Box::leak(Box::default());
+        let port = server(|_| Some("*1\r\n$6\r\nmaster")).await;
+        let primary = words(&["127.0.0.1", &port.to_string()]);
+        let replica = words(&["ip", "replica", "port", "7", "flags", "slave", "master-link-status", "ok"]);
+        let replicas: &str = format!("*1\r\n{replica}").leak();
+        let answer = move |number: usize| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Some(if number.is_multiple_of(2) { primary } else { replicas })
+        };
+        (says(answer).await, asked)
+    }
+
+    fn sentinel(config: RedisConfig) -> Sentinel {
+        let settings = config.sentinel.clone().unwrap();
+        Sentinel::new(&Arc::new(Dialer::new(config).unwrap()), &settings)
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_sentinel_is_asked_waits_for_that_answer() {
+        let (config, asked) = watching().await;
+        let sentinel = sentinel(config);
+        assert!(sentinel.reader().is_none());
+        let (first, second) = join(sentinel.learn(soon()), sentinel.learn(soon())).await;
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let replicas = sentinel.replicas();
+        assert!(matches!(&replicas[..], [replica] if replica.is_at("replica", 7)));
+        assert!(Arc::ptr_eq(&sentinel.reader().unwrap(), &replicas[0]));
+
+        // Later it is asked again, and what has stayed keeps its connections.
+        let primary = sentinel.primary().unwrap();
+        sentinel.learn(soon()).await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
+        assert!(Arc::ptr_eq(&sentinel.primary().unwrap(), &primary));
+        assert!(Arc::ptr_eq(&sentinel.replicas()[0], &replicas[0]));
+        let all = [&primary, &replicas[0], &sentinel.sentinels[0]];
+        assert!(all.iter().all(|node| is_open(node)));
+        sentinel.end();
+        assert!(!all.iter().any(|node| is_open(node)));
+    }
+
+    #[tokio::test]
+    async fn without_replicas_the_primary_is_read() {
+        let (config, _) = watching().await;
+        let sentinel = sentinel(config);
+        sentinel.learn(soon()).await.unwrap();
+        sentinel.found().replicas.clear();
+        assert!(Arc::ptr_eq(&sentinel.reader().unwrap(), &sentinel.primary().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn what_sentinel_does_not_know_says_so() {
+        for (answer, kind) in [
+            ("*-1", ErrorKind::NotConfigured),
+            (words(&["h", "no port"]), ErrorKind::NotConfigured),
+            (words(&["h"]), ErrorKind::NotConfigured),
+            ("-LOADING soon", ErrorKind::Unavailable),
+        ] {
+            let sentinel = sentinel(says(move |_| Some(answer)).await);
+            assert_eq!(sentinel.learn(soon()).await.unwrap_err().error.kind(), kind, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_is_a_primary_where_it_says_so_or_may_not_be_asked() {
+        for (role, kind) in [
+            (words(&["master"]), None),
+            ("-NOPERM no rights", None),
+            (words(&["slave"]), Some(ErrorKind::Unavailable)),
+            ("*0", Some(ErrorKind::Unavailable)),
+            ("-OOM no room", Some(ErrorKind::Throttled)),
+        ] {
+            let node = node(RedisConfig::default(), server(move |_| Some(role)).await);
+            let failure = confirm(&node, soon()).await.err();
+            assert_eq!(failure.map(|failure| failure.error.kind()), kind, "{role}");
+        }
     }
 }

@@ -180,7 +180,11 @@ impl Operation for Put {
 
 #[cfg(test)]
 mod tests {
+    use feature_core::{EntityKey, ErrorKind, RecordKey, Timestamp, VersionedRecord, ViewKey};
+
     use super::*;
+    use crate::connect::tests::{node, soon};
+    use crate::dial::tests::server;
 
     #[test]
     fn a_time_to_live_is_never_shorter_and_never_nothing() {
@@ -192,6 +196,73 @@ mod tests {
             (Some(Duration::MAX), 0),
         ] {
             assert_eq!(millis(ttl), expected, "{ttl:?}");
+        }
+    }
+
+    const OLD: [u8; 4] = [1; 4];
+
+    /// Three rows, of which the first and the last agree in what they have in common.
+    fn put() -> Put {
+        let view = ViewKey::new("t", "v").unwrap();
+        let old = || Some(VersionedRecord { bytes: Bytes::from_static(&OLD), version: 0 });
+        let kinds = [Precondition::NotNewer, Precondition::Unchanged(old()), Precondition::NotNewer];
+        let row = |(id, precondition)| RecordPut {
+            key: RecordKey::new(view.clone(), EntityKey::new("id", id).unwrap()),
+            bytes: Bytes::from_static(&[0; 10]),
+            event_time: Timestamp::from_micros(0),
+            shape: 0,
+            ttl: None,
+            precondition,
+        };
+        Put::new(&RedisConfig::default(), (0_i64..).zip(kinds).map(row).collect())
+    }
+
+    #[test]
+    fn rows_of_a_kind_share_a_call() {
+        let put = put();
+        assert_eq!([0, 1].map(|row| put.weight(row)), [10, 14]);
+        assert_eq!(put.key(2), b"feast:t:v:id=2");
+        for (alone, calls) in [(false, vec![vec![0, 2], vec![1]]), (true, vec![vec![0], vec![1], vec![2]])] {
+            let mut request = Request::default();
+            let parts = put.commands(&[0, 1, 2], alone, &mut request);
+            assert_eq!(request.commands(), calls.len());
+            assert!(parts.iter().all(|part| part.commands == 1));
+            assert_eq!(parts.into_iter().map(|part| part.rows).collect::<Vec<_>>(), calls);
+        }
+    }
+
+    #[test]
+    fn the_script_answers_for_each_row_or_for_all_that_were_stored() {
+        let stored = || Ok(PutOutcome::Stored);
+        let missing = || Ok(PutOutcome::Refused(None));
+        let garbled = || Err(ErrorKind::Internal);
+        for (reply, rows) in [
+            (Some(Reply::Int(1)), [stored(), stored()]),
+            (Some(Reply::Array(vec![Reply::Int(1), Reply::Nil])), [stored(), missing()]),
+            (Some(Reply::Array(vec![Reply::Nil, Reply::Int(0)])), [missing(), garbled()]),
+            (Some(Reply::Array(vec![Reply::Int(1)])), [garbled(), garbled()]),
+            (Some(Reply::Int(0)), [garbled(), garbled()]),
+            (None, [garbled(), garbled()]),
+        ] {
+            let answers = put().answers(&[0, 2], reply.clone().into_iter().collect(), "h:1");
+            let answers = answers.into_iter().map(|answer| answer.map_err(|failure| failure.error.kind()));
+            assert_eq!(answers.collect::<Vec<_>>(), rows, "{reply:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_that_may_share_a_command_has_its_own_outcome() {
+        for (reply, outcome) in [
+            (":1", Ok(PutOutcome::Stored)),
+            ("*1\r\n$-1", Ok(PutOutcome::Refused(None))),
+            ("*0", Err((ErrorKind::Internal, Next::Fail))),
+            (":0", Err((ErrorKind::Internal, Next::Fail))),
+            ("-NOPERM no rights", Err((ErrorKind::PermissionDenied, Next::Fail))),
+            ("-NOSCRIPT unknown", Err((ErrorKind::Unavailable, Next::Load))),
+        ] {
+            let node = node(RedisConfig::default(), server(move |_| Some(reply)).await);
+            let sent = put().send_jointly(&node, 0, soon()).await.unwrap();
+            assert_eq!(sent.map_err(|failure| (failure.error.kind(), failure.next)), outcome, "{reply}");
         }
     }
 }

@@ -9,6 +9,7 @@ use common::{VIEW, entity, open, read, write};
 use feature_core::{
     EntityKey, ErrorKind, FeatureWrite, OnlineStore, Scope, Timestamp, Ttl, ViewRead, WriteOutcome,
 };
+use futures::StreamExt;
 use futures::future::join_all;
 use store_testkit::servers::{RedisCluster, RedisOptions, Server};
 use store_testkit::{ServerTests, TestFailure};
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         .test("a_purge_spares_other_prefixes_and_other_programs", neighbours)
         .test("a_purge_and_a_scan_go_page_by_page", pages)
         .test("check_warns_of_what_will_hurt", check)
+        .test("check_of_a_cluster_sums_its_nodes_up", check_of_a_cluster)
+        .test("a_user_without_a_right_learns_which_one_is_missing", without_rights)
+        .test("a_closed_store_has_no_connections", closed)
         .test("the_set_up_of_a_store_that_nobody_serves_ends_in_time", nobody_there)
         .test("rows_of_a_batch_expire_each_in_its_own_time", several_ttls)
         .test("a_batch_of_large_records_is_cut_into_several_commands", large_batch)
@@ -161,6 +165,12 @@ async fn neighbours() -> Outcome {
     {
         server.command(&["SET", key, "mine"]).await?;
     }
+    // What looks like a record of the tenant and is none.
+    let rows: Vec<_> = store.scan(&Scope::tenant("acme")?).collect().await;
+    let wrong = rows.iter().filter(|row| row.is_err()).count();
+    if (rows.len(), wrong) != (12, 2) {
+        return Err(format!("{wrong} of {} rows are errors: {rows:?}", rows.len()).into());
+    }
     let removed = store.purge(&Scope::tenant("acme")?).await?.removed;
     if removed != 10 || read(&store, 1).await?.is_some() {
         return Err(format!("{removed} of 10 records were removed").into());
@@ -182,8 +192,16 @@ async fn pages() -> Outcome {
         let writes = writes.collect::<Result<Vec<_>, feature_core::Error>>()?;
         store.batch_write("acme", VIEW, writes).await?.into_result()?;
     }
+    let scope = Scope::view("acme", VIEW)?;
     server.command(&["CONFIG", "RESETSTAT"]).await?;
-    let removed = store.purge(&Scope::view("acme", VIEW)?).await?.removed;
+    let rows: Vec<_> = store.scan(&scope).collect().await;
+    let found = calls(&server, &["keys", "scan", "get"]).await?;
+    let read = rows.iter().filter(|row| row.is_ok()).count();
+    if (read, rows.len()) != (10_000, 10_000) || found[0] > 0 || found[1] < 10 || found[2] != 10_000 {
+        return Err(format!("{read} of {} rows read; KEYS, SCAN, GET: {found:?}", rows.len()).into());
+    }
+    server.command(&["CONFIG", "RESETSTAT"]).await?;
+    let removed = store.purge(&scope).await?.removed;
     let found = calls(&server, &["keys", "scan", "unlink", "del"]).await?;
     match removed == 10_000 && found[0] == 0 && found[1] >= 10 && found[2] == 10_000 && found[3] == 0 {
         true => Ok(()),
@@ -219,6 +237,78 @@ async fn check() -> Outcome {
     server.command(&["CONFIG", "SET", "maxmemory", "1gb"]).await?;
     server.command(&["REPLICAOF", "127.0.0.1", "1"]).await?;
     has(&warnings(server.url()).await?, &["takes no writes"])?;
+    Ok(())
+}
+
+async fn check_of_a_cluster() -> Outcome {
+    let cluster = RedisCluster::start(3, 0).await?;
+    let store = open(&cluster.url()).await?;
+    write_views(&store, 50).await?;
+    let facts = store.check().await?.facts;
+    cluster.stop().await;
+    for (name, value) in
+        [("primaries", "3"), ("replicas", "0"), ("keys in the database, other programs' included", "500")]
+    {
+        if !facts.iter().any(|(own, said)| own == name && said == value) {
+            return Err(format!("{name} are not {value}: {facts:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// A store of a user who may do everything but this.
+async fn without(server: &Server, right: &str) -> Result<OnlineStore, TestFailure> {
+    server.command(&["ACL", "SETUSER", "limited", "reset", "on", ">secret", "~*", "+@all", right]).await?;
+    Ok(open(&server.url().replacen("redis://", "redis://limited:secret@", 1)).await?)
+}
+
+async fn without_rights() -> Outcome {
+    let server = server().await?;
+    write(&open(server.url()).await?, 1, 1).await?;
+    let mut errors = Vec::new();
+    for right in ["-info", "-dbsize"] {
+        errors.push((right, without(&server, right).await?.check().await.err()));
+    }
+    let purged = without(&server, "-unlink").await?.purge(&Scope::tenant("acme")?).await;
+    errors.push(("-unlink", purged.err()));
+    let scanned = without(&server, "-scan").await?.scan(&Scope::tenant("acme")?).next().await;
+    errors.push(("-scan", scanned.and_then(Result::err)));
+    let read = without(&server, "-get").await?.scan(&Scope::tenant("acme")?).next().await;
+    errors.push(("-get", read.and_then(Result::err)));
+    for (right, error) in errors {
+        let error = error.ok_or_else(|| format!("{right} is not missed"))?;
+        if error.kind() != ErrorKind::PermissionDenied || !error.message().contains(&right[1..]) {
+            return Err(format!("{right}: not the error of a missing right: {error:?}").into());
+        }
+    }
+    Ok(())
+}
+
+async fn closed() -> Outcome {
+    let server = server().await?;
+    let connections =
+        async || Ok::<_, String>(server.command(&["CLIENT", "LIST"]).await?.text().lines().count());
+    for closes in [true, false] {
+        let store = open(server.url()).await?;
+        for number in 0..4 {
+            write(&store, number, 1).await?;
+        }
+        if connections().await? < 2 {
+            return Err("an open store has no connection".into());
+        }
+        if closes {
+            store.close().await?;
+        } else {
+            drop(store);
+        }
+        let start = tokio::time::Instant::now();
+        // The one that asks is left.
+        while connections().await? > 1 {
+            if start.elapsed() > Duration::from_secs(30) {
+                return Err(format!("connections stay (closed: {closes})").into());
+            }
+        }
+    }
     Ok(())
 }
 

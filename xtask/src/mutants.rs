@@ -45,9 +45,14 @@ const SUBJECTS: [Subject; 4] = [
     },
     Subject {
         package: "store-redis",
-        quick: &["--lib", "--test=specific"],
+        quick: &["--lib", "--test=specific", "--test=tls"],
         of: "store-redis",
-        thorough: &["--test=conformance_process", "--test=conformance_cluster", "--test=faults"],
+        thorough: &[
+            "--test=conformance_process",
+            "--test=faults",
+            "--test=faults_cluster",
+            "--test=faults_sentinel",
+        ],
     },
 ];
 

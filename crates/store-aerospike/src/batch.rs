@@ -78,7 +78,8 @@ impl Sender<'_> {
                 let part;
                 (part, rest) = rest.split_at(fitting(rest, self.config.batch_rows, &bytes));
                 // Without time for a request, the rows stay as they are.
-                let Some(policy) = self.policy() else { break };
+                let Some(allowed) = allowance(self.left()) else { break };
+                let policy = policy(self.config, self.writes, allowed);
                 let mut request = Request::new(part, &mut make);
                 request.error = self.client.batch(&policy, &mut request.ops).await.err();
                 self.settle(request, &mut rows, &mut again);
@@ -87,22 +88,11 @@ impl Sender<'_> {
             if open.is_empty() {
                 break;
             }
-            match delays.get_or_insert_with(|| self.delays()).next() {
-                Some(delay) if Instant::now() + delay < self.call.deadline => tokio::time::sleep(delay).await,
-                _ => break,
-            }
+            let delays = delays.get_or_insert_with(|| backoff(self.config.max_retries));
+            let Some(delay) = next(delays, self.left()) else { break };
+            tokio::time::sleep(delay).await;
         }
         rows.into_iter().map(|row| row.unwrap_or_else(Row::late)).collect()
-    }
-
-    /// How long to wait before rows are sent again, the first time, the second, and so on.
-    fn delays(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(2))
-            .with_max_delay(Duration::from_millis(200))
-            .with_max_times(self.config.max_retries)
-            .with_jitter()
-            .build()
     }
 
     /// Takes note of what became of a request's rows. Adds to `again` what may be taken in a moment.
@@ -125,11 +115,13 @@ impl Sender<'_> {
 
     /// Reads one record. It is sent alone, without what a batch costs; should that fail, as one of one.
     pub(crate) async fn read_one(&self, key: impl Fn() -> Result<Key>) -> Row {
-        if let (Some(policy), Ok(key)) = (self.policy(), key()) {
-            let policy = ReadPolicy { base_policy: policy.base_policy };
+        if let (Some(allowed), Ok(key)) = (allowance(self.left()), key()) {
+            let policy = ReadPolicy { base_policy: policy(self.config, self.writes, allowed).base_policy };
             match self.client.get(&policy, &key, Bins::All).await {
                 Ok(record) => return Row { answer: Answer::Done(record), doubt: false },
-                Err(error) if !is_transient(&error) => return self.failed(&error, false).0,
+                Err(error) if !is_transient(error.server_result_code(), error.kind()) => {
+                    return self.failed(&error, false).0;
+                }
                 Err(_) => {}
             }
         }
@@ -137,25 +129,9 @@ impl Sender<'_> {
         Box::pin(self.send(1, |_| 0, read)).await.pop().unwrap_or_else(Row::late)
     }
 
-    /// How long the next request may take; `None` when there is no time left for one.
-    fn policy(&self) -> Option<BatchPolicy> {
-        let left = self.call.deadline.checked_duration_since(Instant::now())?;
-        let left = left - MARGIN.min(left / 10);
-        if left < Duration::from_millis(1) {
-            return None;
-        }
-        let mut policy = BatchPolicy::default();
-        policy.base_policy.total_timeout = millis(left);
-        policy.base_policy.socket_timeout = millis(self.config.socket_timeout);
-        if self.writes {
-            // What the client sends again by itself, it forgets to be in doubt about: rows that then have no
-            // server, or another answer. So each attempt is one of ours.
-            policy.base_policy.max_retries = 0;
-        }
-        if !self.config.racks.is_empty() {
-            policy.base_policy.replica = Replica::PreferRack;
-        }
-        Some(policy)
+    /// How long it is until the deadline.
+    fn left(&self) -> Duration {
+        self.call.deadline.saturating_duration_since(Instant::now())
     }
 
     /// What became of a row that was sent, and whether it is worth sending again.
@@ -166,25 +142,59 @@ impl Sender<'_> {
         // A row without an answer of its own shares the fate of the whole request.
         let Some(error) = op.error().or(cause) else {
             // Nobody knows how far the server came.
-            return (Row { answer: Answer::Failed(unanswered().with_in_doubt(true)), doubt: true }, true);
+            let failed = Answer::Failed(unanswered().with_in_doubt(self.writes));
+            return (Row { answer: failed, doubt: self.writes }, true);
         };
         self.failed(error, doubt)
     }
 
     /// What an error means for a row, and whether it is worth sending again.
     fn failed(&self, error: &aerospike::Error, doubt: bool) -> (Row, bool) {
-        let transient = is_transient(error);
-        // Of a row alone the client does not say so: a server that gives up waiting for the other copies, or is
-        // given up on, may have stored it.
-        let late = error.server_result_code() == Some(ResultCode::Timeout)
-            || matches!(error.kind(), Native::Timeout);
-        let doubt = doubt || error.in_doubt() || (self.writes && late);
-        let answer = match error.server_result_code() {
-            Some(code) if !transient => Answer::Code(code, error.clone()),
-            _ => Answer::Failed(from_client(error, &self.config.namespace).with_in_doubt(doubt)),
+        let (code, kind) = (error.server_result_code(), error.kind());
+        let doubt = is_in_doubt(doubt, error.in_doubt(), self.writes, is_late(code, kind));
+        let answer = match code {
+            Some(code) => Answer::Code(code, error.clone()),
+            None => Answer::Failed(from_client(error, &self.config.namespace).with_in_doubt(doubt)),
         };
-        (Row { answer, doubt }, transient)
+        (Row { answer, doubt }, is_transient(code, kind))
     }
+}
+
+/// How long a request may take with this much left until the deadline; `None` when that is too little for one.
+fn allowance(left: Duration) -> Option<Duration> {
+    let allowed = left - MARGIN.min(left / 10);
+    (allowed >= Duration::from_millis(1)).then_some(allowed)
+}
+
+/// How to send a request that may take this long.
+fn policy(config: &AerospikeConfig, writes: bool, allowed: Duration) -> BatchPolicy {
+    let mut policy = BatchPolicy::default();
+    policy.base_policy.total_timeout = millis(allowed);
+    policy.base_policy.socket_timeout = millis(config.socket_timeout);
+    if writes {
+        // What the client sends again by itself, it forgets to be in doubt about: rows that then have no
+        // server, or another answer. So each attempt is one of ours.
+        policy.base_policy.max_retries = 0;
+    }
+    if !config.racks.is_empty() {
+        policy.base_policy.replica = Replica::PreferRack;
+    }
+    policy
+}
+
+/// How long to wait before rows are sent again, the first time, the second, and so on.
+fn backoff(max_retries: usize) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(2))
+        .with_max_delay(Duration::from_millis(200))
+        .with_max_times(max_retries)
+        .with_jitter()
+        .build()
+}
+
+/// The next of the delays, if it ends before the deadline, until which this much is left.
+fn next(mut delays: impl Iterator<Item = Duration>, left: Duration) -> Option<Duration> {
+    delays.next().filter(|delay| *delay < left)
 }
 
 /// How many of the rows go into one request.
@@ -245,13 +255,24 @@ const TRANSIENT: [ResultCode; 6] = [
     ResultCode::BatchQueuesFull,
 ];
 
+/// Whether a row that failed so may have taken effect: an attempt before may have, or the client says so.
+/// Of a row that was late the client does not say so: a server that gives up waiting for the other copies, or
+/// is given up on, may have stored it.
+fn is_in_doubt(before: bool, said: bool, writes: bool, late: bool) -> bool {
+    before || said || (writes && late)
+}
+
+fn is_late(code: Option<ResultCode>, kind: &Native) -> bool {
+    code == Some(ResultCode::Timeout) || matches!(kind, Native::Timeout)
+}
+
 /// Whether the same row may be taken in a moment. Writes are idempotent, so that even one which may have
 /// taken effect can be sent again.
-fn is_transient(error: &aerospike::Error) -> bool {
-    match error.server_result_code() {
+fn is_transient(code: Option<ResultCode>, kind: &Native) -> bool {
+    match code {
         Some(code) => TRANSIENT.contains(&code),
         None => matches!(
-            error.kind(),
+            kind,
             Native::Timeout
                 | Native::Connection
                 | Native::ConnectionPoolEmpty
@@ -260,5 +281,120 @@ fn is_transient(error: &aerospike::Error) -> bool {
                 | Native::InvalidNode
                 | Native::Io(_)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_leaves_a_tenth_of_the_time_or_the_margin_and_needs_a_millisecond() {
+        for (left, allowed) in [
+            (Duration::ZERO, None),
+            (Duration::from_nanos(1_111_110), None),
+            (Duration::from_nanos(1_111_111), Some(Duration::from_millis(1))),
+            (Duration::from_millis(100), Some(Duration::from_millis(90))),
+            (Duration::from_millis(200), Some(Duration::from_millis(180))),
+            (Duration::from_millis(300), Some(Duration::from_millis(280))),
+            (Duration::from_secs(60), Some(Duration::from_millis(59_980))),
+        ] {
+            assert_eq!(allowance(left), allowed, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn reads_prefer_racks_if_there_are_any_and_the_client_repeats_no_writes() {
+        let mut config =
+            AerospikeConfig { socket_timeout: Duration::from_millis(70), ..AerospikeConfig::default() };
+        let of = |config: &_, writes| policy(config, writes, Duration::from_millis(300)).base_policy;
+        let default = BatchPolicy::default().base_policy;
+        let read = of(&config, false);
+        assert_eq!((read.total_timeout, read.socket_timeout), (300, 70));
+        assert_eq!((read.max_retries, read.replica), (default.max_retries, default.replica));
+        assert!(default.max_retries > 0);
+        let write = of(&config, true);
+        assert_eq!((write.total_timeout, write.socket_timeout, write.max_retries), (300, 70, 0));
+        config.racks = vec![2];
+        assert_eq!(of(&config, false).replica, Replica::PreferRack);
+    }
+
+    #[test]
+    fn there_are_as_many_delays_as_retries_and_the_last_ends_before_the_deadline() {
+        assert_eq!(backoff(0).count(), 0);
+        assert_eq!(backoff(3).count(), 3);
+        assert!(backoff(20).all(|delay| delay >= Duration::from_millis(2)));
+        let delay = Duration::from_millis(5);
+        for (delays, left, expected) in [
+            (vec![delay, delay * 9], delay + Duration::from_nanos(1), Some(delay)),
+            (vec![delay], delay, None),
+            (vec![delay], Duration::ZERO, None),
+            (vec![], delay, None),
+        ] {
+            assert_eq!(next(delays.clone().into_iter(), left), expected, "{delays:?} {left:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_sent_again() {
+        use ResultCode as C;
+        let io = || Native::Io(std::io::ErrorKind::ConnectionReset.into());
+        for (code, kind, transient, late) in [
+            (Some(C::KeyBusy), Native::Client, true, false),
+            (Some(C::DeviceOverload), Native::Client, true, false),
+            (Some(C::Timeout), Native::Client, true, true),
+            (Some(C::PartitionUnavailable), Native::Client, true, false),
+            (Some(C::ClusterKeyMismatch), Native::Client, true, false),
+            (Some(C::BatchQueuesFull), Native::Client, true, false),
+            (Some(C::KeyNotFoundError), Native::Client, false, false),
+            (Some(C::ServerMemError), Native::Client, false, false),
+            // The client gave up, and the last that it heard of a server was this.
+            (Some(C::KeyNotFoundError), Native::Timeout, false, true),
+            (None, Native::Timeout, true, true),
+            (None, Native::Connection, true, false),
+            (None, Native::ConnectionPoolEmpty, true, false),
+            (None, Native::NoMoreConnections, true, false),
+            (None, Native::MaxErrorRate, true, false),
+            (None, Native::InvalidNode, true, false),
+            (None, io(), true, false),
+            (None, Native::Client, false, false),
+            (None, Native::InvalidArgument, false, false),
+        ] {
+            assert_eq!(is_transient(code, &kind), transient, "{code:?} {kind:?}");
+            assert_eq!(is_late(code, &kind), late, "{code:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn doubt_remains_and_a_write_that_was_late_is_in_doubt() {
+        for (before, said, writes, late, doubt) in [
+            (false, false, false, false, false),
+            (true, false, false, false, true),
+            (false, true, false, false, true),
+            (false, false, true, false, false),
+            (false, false, false, true, false),
+            (false, false, true, true, true),
+        ] {
+            let found = is_in_doubt(before, said, writes, late);
+            assert_eq!(found, doubt, "before {before}, said {said}, writes {writes}, late {late}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_as_many_rows_as_fit_and_at_least_one() {
+        const MIB: usize = 1 << 20;
+        for (sizes, most_rows, expected) in [
+            (vec![1, 1, 1], 2, 2),
+            (vec![1, 1, 1], 3, 3),
+            (vec![1, 1, 1], 9, 3),
+            (vec![4 * MIB, 4 * MIB, 0], 9, 3),
+            (vec![4 * MIB, 4 * MIB + 1, 0], 9, 1),
+            (vec![4 * MIB, 4 * MIB, 1], 9, 2),
+            // Alone it is too large; the server, not the sender, is to say so.
+            (vec![8 * MIB + 1, 1], 9, 1),
+        ] {
+            let rows: Vec<usize> = (0..sizes.len()).collect();
+            assert_eq!(fitting(&rows, most_rows, |row| sizes[row]), expected, "{sizes:?}");
+        }
     }
 }

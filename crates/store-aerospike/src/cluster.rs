@@ -27,10 +27,14 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
+    fn new(config: AerospikeConfig) -> Self {
+        let (connected, why) = (OnceLock::new(), Mutex::new(None));
+        Self { config, connected, why, closed: AtomicBool::new(false) }
+    }
+
     /// Connects. Where the settings allow that no server can be reached, goes on trying in the background.
     pub(crate) async fn open(config: AerospikeConfig) -> Result<Arc<Self>> {
-        let (connected, why) = (OnceLock::new(), Mutex::new(None));
-        let cluster = Arc::new(Self { config, connected, why, closed: AtomicBool::new(false) });
+        let cluster = Arc::new(Self::new(config));
         match cluster.connect().await {
             Ok(()) => {}
             Err(error) if cluster.config.connect_lazily && error.is_retryable() => {
@@ -106,5 +110,18 @@ async fn connect_later(cluster: Weak<Cluster>) {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cluster_shows_its_settings_but_no_password() {
+        let url = "aerospike://app:hunter2@as-1".parse().unwrap();
+        let text = format!("{:?}", Cluster::new(AerospikeConfig::from_url(&url).unwrap()));
+        assert!(text.starts_with("Cluster") && text.contains("as-1"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
 }

@@ -333,7 +333,12 @@ mod tests {
                 AerospikeConfig { layout: SetLayout::Single("all".to_owned()), ..host("h", 3000) },
             ),
             ("aerospike://h?racks=2,%201", AerospikeConfig { racks: vec![2, 1], ..host("h", 3000) }),
+            ("aerospike://h?auth=internal&layout=per_view&tls=false", host("h", 3000)),
             ("aerospike://h?tls=true", tls(TlsConfig::default())),
+            (
+                "aerospike://h?tls=true&tls_ca=ca.pem",
+                tls(TlsConfig { ca_file: file("ca.pem"), ..TlsConfig::default() }),
+            ),
             (
                 "aerospike://h?tls_ca=ca.pem",
                 tls(TlsConfig { ca_file: file("ca.pem"), ..TlsConfig::default() }),
@@ -406,6 +411,74 @@ mod tests {
             assert_eq!(error.kind(), feature_core::ErrorKind::InvalidArgument, "{url}");
             assert!(error.message().contains(problem), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn limits_hold_to_the_last_byte_and_millisecond() {
+        type Change = fn(&mut AerospikeConfig);
+        const LONGEST: Duration = Duration::from_millis(4_294_967_295);
+        const LONGER: Duration = Duration::from_millis(4_294_967_296);
+        let (bytes, marks) = ("must have 1 to 31 bytes", "must not contain /, :, ;, = or control");
+        let table: Vec<(Change, Option<&str>)> = vec![
+            (|_| {}, None),
+            (|c| c.hosts.clear(), Some("there is no host")),
+            (|c| c.namespace = "n".repeat(31), None),
+            (|c| c.namespace = "n".repeat(32), Some(bytes)),
+            (|c| c.namespace.clear(), Some(bytes)),
+            (|c| c.namespace = "a/b".to_owned(), Some(marks)),
+            (|c| c.namespace = "a:b".to_owned(), Some(marks)),
+            (|c| c.namespace = "a;b".to_owned(), Some(marks)),
+            (|c| c.namespace = "a=b".to_owned(), Some(marks)),
+            (|c| c.namespace = "a\nb".to_owned(), Some(marks)),
+            (|c| c.username = Some("u".to_owned()), Some("go together")),
+            (|c| c.password = Some("p".into()), Some("go together")),
+            (|c| c.connect_timeout = Duration::from_millis(1), None),
+            (|c| c.connect_timeout = Duration::from_micros(999), Some("a timeout of 999us")),
+            (|c| c.connect_timeout = LONGEST, None),
+            (|c| c.connect_timeout = LONGER, Some("a timeout of ")),
+            (|c| c.socket_timeout = Duration::from_millis(1), None),
+            (|c| c.socket_timeout = Duration::from_micros(999), Some("a timeout of 999us")),
+            (|c| c.socket_timeout = LONGEST, None),
+            (|c| c.socket_timeout = LONGER, Some("a timeout of ")),
+            (|c| (c.min_connections, c.max_connections) = (0, 1), None),
+            (|c| (c.min_connections, c.max_connections) = (9, 9), None),
+            (|c| (c.min_connections, c.max_connections) = (9, 8), Some("is 9, max_connections 8")),
+            (|c| (c.min_connections, c.max_connections) = (0, 0), Some("is 0, max_connections 0")),
+            (|c| c.batch_rows = 1, None),
+            (|c| c.batch_rows = 0, Some("batch_rows is 0")),
+            (|c| c.layout = SetLayout::Single("s".repeat(63)), None),
+            (|c| c.layout = SetLayout::Single("s".repeat(64)), Some("must have 1 to 63 bytes")),
+            (|c| c.layout = SetLayout::Single(String::new()), Some("the set ``")),
+            (|c| c.layout = SetLayout::Single("a:b".to_owned()), Some("the set `a:b`")),
+            (|c| c.layout = SetLayout::Single("a;b".to_owned()), Some("the set `a;b`")),
+            (|c| c.layout = SetLayout::Single("a\tb".to_owned()), Some("the set `a\\tb`")),
+        ];
+        for (change, problem) in table {
+            let mut config = AerospikeConfig::default();
+            change(&mut config);
+            let found = config.validate().err();
+            let message = found.as_ref().map_or("", Error::message);
+            assert_eq!(found.is_some(), problem.is_some(), "{config:?}: {message}");
+            assert!(message.contains(problem.unwrap_or_default()), "{message}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_are_whole_and_at_least_one() {
+        for (duration, expected) in [
+            (Duration::ZERO, 1),
+            (Duration::from_micros(1), 1),
+            (Duration::from_micros(2_999), 2),
+            (Duration::from_secs(1), 1_000),
+            (Duration::MAX, u32::MAX),
+        ] {
+            assert_eq!(millis(duration), expected, "{duration:?}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_its_hosts() {
+        assert_eq!(config("aerospike://a,b:4000").unwrap().name(), "a:3000,b:4000");
     }
 
     #[test]

@@ -130,3 +130,87 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, io::Error> 
     let found = found.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
     if found.is_empty() { Err(failed(&"has no certificate")) } else { Ok(found) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_client_gets_all_settings() {
+        let mut config = AerospikeConfig {
+            connect_timeout: Duration::from_millis(700),
+            socket_timeout: Duration::from_millis(70),
+            min_connections: 3,
+            max_connections: 5,
+            racks: vec![2, 1],
+            alternate_addresses: true,
+            ..AerospikeConfig::default()
+        };
+        let mut expected = ClientPolicy {
+            auth_mode: AuthMode::None,
+            timeout: 70,
+            connect_timeout: 700,
+            login_timeout: 700,
+            min_conns_per_node: 3,
+            max_conns_per_node: 5,
+            max_error_rate: 0,
+            use_services_alternate: true,
+            rack_ids: Some(vec![2, 1]),
+            ..ClientPolicy::default()
+        };
+        assert_eq!(policy(&config).unwrap(), expected);
+        config.racks = Vec::new();
+        config.alternate_addresses = false;
+        expected.rack_ids = None;
+        expected.use_services_alternate = false;
+        assert_eq!(policy(&config).unwrap(), expected);
+    }
+
+    #[test]
+    fn users_prove_who_they_are_as_the_settings_say() {
+        let mode = |username: Option<&str>, auth| {
+            let (username, password) = (username.map(str::to_owned), username.map(|_| "secret".into()));
+            let config = AerospikeConfig { username, password, auth, ..AerospikeConfig::default() };
+            policy(&config).unwrap().auth_mode
+        };
+        let (user, password) = (|| "app".to_owned(), || "secret".to_owned());
+        assert!(mode(None, Auth::Internal) == AuthMode::None);
+        assert!(mode(Some("app"), Auth::Internal) == AuthMode::Internal(user(), password()));
+        assert!(mode(Some("app"), Auth::External) == AuthMode::External(user(), password()));
+        assert!(mode(None, Auth::Certificate) == AuthMode::Pki);
+    }
+
+    #[test]
+    fn files_without_certificates_are_named() {
+        for (file, problem) in
+            [("nowhere.pem", "TLS: nowhere.pem: "), ("Cargo.toml", "TLS: Cargo.toml: has no certificate")]
+        {
+            let tls = TlsConfig { ca_file: Some(file.into()), ..TlsConfig::default() };
+            let config = AerospikeConfig { tls: Some(tls), ..AerospikeConfig::default() };
+            let error = policy(&config).unwrap_err();
+            assert_eq!(
+                (error.kind(), error.backend()),
+                (ErrorKind::InvalidArgument, Some(BACKEND)),
+                "{error}"
+            );
+            assert!(error.message().starts_with(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_reached_is_unavailable_and_named() {
+        let config = AerospikeConfig::host("as-1", 3000);
+        for native in [aerospike::Error::client_error("why"), io::Error::other("why").into()] {
+            let error = unreachable(&config, &native);
+            assert_eq!((error.kind(), error.backend()), (ErrorKind::Unavailable, Some(BACKEND)), "{error}");
+            let message = error.message();
+            assert!(message.starts_with("as-1:3000: "), "{message}");
+            assert!(message.ends_with("why; check host and port"), "{message}");
+        }
+        let error = unreachable(&config, &aerospike::Error::invalid_argument("a bad name"));
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(!error.message().contains("check host"), "{error}");
+    }
+}

@@ -84,31 +84,45 @@ fn from_code(code: ResultCode, error: &aerospike::Error, namespace: &str) -> (Er
 }
 
 fn from_kind(error: &aerospike::Error) -> (ErrorKind, String) {
-    use ErrorKind as K;
-    let text = error.base_message();
     // After the last of several attempts the client says "timeout"; what happened in them is the cause.
     let mut chain = std::iter::successors(Some(error), |error| error.cause());
     let cause = chain.find(|error| !matches!(error.kind(), Native::Timeout | Native::Client));
-    match cause.map(|cause| (cause.kind(), cause.base_message())) {
-        None if error.is_client_timeout() => (K::DeadlineExceeded, format!("no answer in time: {text}")),
-        Some((
-            Native::Connection | Native::Io(_) | Native::InvalidNode | Native::ConnectionPoolEmpty,
-            text,
-        )) => (K::Unavailable, format!("the cluster cannot be reached: {text}")),
-        Some((Native::MaxErrorRate, text)) => {
+    let timed_out = cause.is_none() && error.is_client_timeout();
+    cause
+        .and_then(|cause| from_cause(cause.kind(), cause.base_message()))
+        .unwrap_or_else(|| without_cause(timed_out, &error.base_message()))
+}
+
+/// What an error means that has this cause, if that is known.
+fn from_cause(cause: &Native, text: String) -> Option<(ErrorKind, String)> {
+    use ErrorKind as K;
+    let meaning = match cause {
+        Native::Connection | Native::Io(_) | Native::InvalidNode | Native::ConnectionPoolEmpty => {
+            (K::Unavailable, format!("the cluster cannot be reached: {text}"))
+        }
+        Native::MaxErrorRate => {
             (K::Unavailable, format!("a server failed too often and is left alone for a moment: {text}"))
         }
-        Some((Native::NoMoreConnections, _)) => (
+        Native::NoMoreConnections => (
             K::Throttled,
             "all connections to the server are in use; slow down, or raise max_connections".to_owned(),
         ),
-        Some((Native::InvalidNamespace, text)) => (
+        Native::InvalidNamespace => (
             K::NotConfigured,
             format!("{text}; add the namespace to the servers' configuration, or name another"),
         ),
-        Some((Native::InvalidArgument, text)) => (K::InvalidArgument, text),
-        Some((Native::StreamTerminated, text)) => (K::Unavailable, text),
-        _ => (K::Internal, format!("the client gave up: {text}")),
+        Native::InvalidArgument => (K::InvalidArgument, text),
+        Native::StreamTerminated => (K::Unavailable, text),
+        _ => return None,
+    };
+    Some(meaning)
+}
+
+fn without_cause(timed_out: bool, text: &str) -> (ErrorKind, String) {
+    if timed_out {
+        (ErrorKind::DeadlineExceeded, format!("no answer in time: {text}"))
+    } else {
+        (ErrorKind::Internal, format!("the client gave up: {text}"))
     }
 }
 
@@ -143,26 +157,99 @@ mod tests {
             (C::ServerMemError, K::Throttled, "stop-writes"),
             (C::DeviceOverload, K::Throttled, "slow down"),
             (C::KeyBusy, K::Throttled, "this one record"),
-            (C::BatchQueuesFull, K::Throttled, "slow down"),
+            (C::XdrKeyBusy, K::Throttled, "this one record"),
+            (C::BatchQueuesFull, K::Throttled, "requests waiting"),
+            (C::QueryQueueFull, K::Throttled, "requests waiting"),
             (C::QuotaExceeded, K::Throttled, "quota"),
             (C::Timeout, K::DeadlineExceeded, "ran out of time"),
-            (C::PartitionUnavailable, K::Unavailable, "`ns`"),
+            (C::QueryTimeout, K::DeadlineExceeded, "ran out of time"),
+            (C::PartitionUnavailable, K::Unavailable, "`ns` has no server just now: because"),
+            (C::ClusterKeyMismatch, K::Unavailable, "no server just now"),
+            (C::ScanAbort, K::Unavailable, "no server just now"),
+            (C::QueryAborted, K::Unavailable, "no server just now"),
+            (C::QueryNetioErr, K::Unavailable, "no server just now"),
             (C::RecordTooBig, K::LimitExceeded, "max-record-size"),
             (C::BatchMaxRequestsExceeded, K::LimitExceeded, "batch_rows"),
             (C::InvalidNamespace, K::NotConfigured, "`ns` does not exist"),
             (C::FailForbidden, K::NotConfigured, "forbids"),
+            (C::AlwaysForbidden, K::NotConfigured, "rules the call out: because"),
             (C::BatchDisabled, K::NotConfigured, "switch them on"),
             (C::SecurityNotEnabled, K::NotConfigured, "leave out user"),
-            (C::EnterpriseOnly, K::Unsupported, "edition"),
+            (C::SecurityNotSupported, K::NotConfigured, "leave out user"),
+            (C::SecuritySchemeNotSupported, K::NotConfigured, "leave out user"),
+            (C::EnterpriseOnly, K::Unsupported, "edition, cannot do that: because"),
+            (C::UnsupportedFeature, K::Unsupported, "edition"),
+            (C::NotAuthenticated, K::Unauthenticated, "password: because"),
+            (C::InvalidUser, K::Unauthenticated, "password"),
+            (C::InvalidPassword, K::Unauthenticated, "password"),
             (C::InvalidCredential, K::Unauthenticated, "password"),
-            (C::RoleViolation, K::PermissionDenied, "grant"),
-            (C::BinTypeError, K::Internal, "code 12"),
+            (C::ExpiredPassword, K::Unauthenticated, "password"),
+            (C::ForbiddenPassword, K::Unauthenticated, "password"),
+            (C::ExpiredSession, K::Unauthenticated, "password"),
+            (C::RoleViolation, K::PermissionDenied, "a right: because; grant it"),
+            (C::NotAllowlisted, K::PermissionDenied, "grant"),
+            (C::BinTypeError, K::Internal, "code 12: because"),
         ] {
             let (found, message) = from_code(code, &native, "ns");
             assert_eq!(found, kind, "{code:?}");
             assert!(message.contains(words), "{code:?}: {message}");
         }
-        let error = from_client(&aerospike::Error::invalid_argument("a bad key"), "ns");
-        assert_eq!((error.kind(), error.in_doubt()), (K::InvalidArgument, false), "{error}");
+    }
+
+    #[test]
+    fn each_cause_says_what_to_do() {
+        use ErrorKind as K;
+        let io = Native::Io(std::io::ErrorKind::BrokenPipe.into());
+        for (cause, kind, words) in [
+            (Native::Connection, K::Unavailable, "the cluster cannot be reached: because"),
+            (io, K::Unavailable, "the cluster cannot be reached: because"),
+            (Native::InvalidNode, K::Unavailable, "the cluster cannot be reached: because"),
+            (Native::ConnectionPoolEmpty, K::Unavailable, "the cluster cannot be reached: because"),
+            (Native::MaxErrorRate, K::Unavailable, "left alone for a moment: because"),
+            (Native::NoMoreConnections, K::Throttled, "raise max_connections"),
+            (Native::InvalidNamespace, K::NotConfigured, "because; add the namespace"),
+            (Native::InvalidArgument, K::InvalidArgument, "because"),
+            (Native::StreamTerminated, K::Unavailable, "because"),
+        ] {
+            let (found, message) = from_cause(&cause, "because".to_owned()).unwrap();
+            assert_eq!(found, kind, "{cause:?}");
+            assert!(message.contains(words), "{cause:?}: {message}");
+        }
+        assert_eq!(from_cause(&Native::BadResponse, "because".to_owned()), None);
+        let late = (K::DeadlineExceeded, "no answer in time: because".to_owned());
+        assert_eq!(without_cause(true, "because"), late);
+        assert_eq!(without_cause(false, "because"), (K::Internal, "the client gave up: because".to_owned()));
+    }
+
+    #[test]
+    fn an_error_means_what_its_first_cause_does() {
+        use ErrorKind as K;
+        let reset = || aerospike::Error::from(std::io::Error::other("reset"));
+        let number = || aerospike::Error::from("x".parse::<u8>().unwrap_err());
+        for (native, kind, words) in [
+            (aerospike::Error::invalid_argument("a bad key"), K::InvalidArgument, "a bad key"),
+            (aerospike::Error::client_error("no reason"), K::Internal, "the client gave up: no reason"),
+            (reset(), K::Unavailable, "reset"),
+            (reset().chain_error("the second").chain_error("the first"), K::Unavailable, "reset"),
+            (number().chain_error("an odd answer"), K::Internal, "the client gave up: an odd answer"),
+        ] {
+            let error = from_client(&native, "ns");
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().contains(words) && !error.in_doubt(), "{error}");
+            assert_eq!(error.backend(), Some(BACKEND));
+        }
+    }
+
+    #[test]
+    fn the_store_s_own_errors_say_what_has_happened() {
+        for (error, kind, retryable, words) in [
+            (closed(), ErrorKind::Unavailable, false, "the store is closed; connect again"),
+            (out_of_time(), ErrorKind::DeadlineExceeded, true, "deadline passed"),
+            (unanswered(), ErrorKind::Unavailable, true, "no answer for the row"),
+        ] {
+            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{error}");
+            assert!(error.message().contains(words), "{error}");
+            assert_eq!((error.backend(), error.in_doubt()), (Some(BACKEND), false), "{error}");
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Account {
         self.text(name) == "true"
     }
 
+    /// Whether the server has the namespace that it was asked about.
+    fn is_of_a_namespace(&self) -> bool {
+        self.text("type") != "unknown" && !self.text("max-record-size").is_empty()
+    }
+
     pub(crate) fn takes_ttls(&self) -> bool {
         self.number::<u64>("nsup-period") > 0 || self.is("allow-ttl-without-nsup")
     }
@@ -66,7 +71,7 @@ impl Facts {
         let command = format!("namespace/{namespace}");
         for answer in ask(client, config, &[&command, "namespaces"]).await? {
             let account = Account::parse(&answer[0]);
-            if account.text("type") == "unknown" || account.text("max-record-size").is_empty() {
+            if !account.is_of_a_namespace() {
                 let known = answer[1].replace(';', ", ");
                 let message = format!(
                     "the namespace `{namespace}` does not exist on the server, which has {known}; add it to the \
@@ -142,9 +147,34 @@ mod tests {
         );
         assert!(!account.takes_ttls() && !account.is_durable());
         assert_eq!((account.number::<u64>("objects"), account.text("none")), (0, ""));
-        assert!(Account::parse("nsup-period=120").takes_ttls());
+        assert!(!account.is("storage-engine") && !account.is("none"));
+        assert!(Account::parse("stop_writes=true").is("stop_writes"));
+        assert!(Account::parse("nsup-period=1").takes_ttls());
         assert!(Account::parse("nsup-period=0;allow-ttl-without-nsup=true").takes_ttls());
         assert!(Account::parse("storage-engine=device").is_durable());
         assert!(Account::parse("storage-engine=memory;storage-engine.file[0]=/data/f").is_durable());
+        assert!(Account::parse("storage-engine=memory;storage-engine.device[0]=/dev/a").is_durable());
+    }
+
+    #[test]
+    fn an_account_of_what_the_server_does_not_have_is_none_of_a_namespace() {
+        for (text, expected) in [
+            ("ns_cluster_size=1;max-record-size=1048576", true),
+            ("type=unknown", false),
+            ("type=unknown;max-record-size=1048576", false),
+            ("ns_cluster_size=1", false),
+            ("", false),
+        ] {
+            assert_eq!(Account::parse(text).is_of_a_namespace(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_what_key_and_overhead_leave() {
+        let facts = |max_record_size, durable| Facts { max_record_size, durable };
+        assert_eq!(facts(1 << 20, false).max_record_bytes(), 1_048_576 - 4_096 - 512);
+        assert_eq!(facts(4_610, false).max_record_bytes(), 2);
+        assert_eq!(facts(0, false).max_record_bytes(), 1);
+        assert!(facts(1, true).durable() && !facts(1, false).durable());
     }
 }

@@ -222,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_share_a_set_only_if_they_share_a_view() {
+        let keys = keys();
+        let mut maker = keys.maker();
+        let sets: Vec<String> =
+            [("t", "v", "1"), ("t", "v", "2"), ("t", "w", "3"), ("u", "w", "4"), ("t", "v", "5")]
+                .map(|(tenant, view, id)| maker.key(&record(tenant, view, id)).unwrap().set_name().to_owned())
+                .into();
+        assert_eq!(sets, ["t_v", "t_v", "t_w", "u_w", "t_v"]);
+        // It is not made again, either.
+        let made = |maker: &KeyMaker<'_>| maker.last.as_ref().map(|(_, set)| set.name.as_ptr());
+        let before = made(&maker);
+        maker.key(&record("t", "v", "6")).unwrap();
+        assert_eq!(made(&maker), before);
+    }
+
+    #[test]
+    fn only_a_view_with_a_set_of_its_own_has_it_alone() {
+        assert!(keys().set(&view("t", "v")).is_of_one_view());
+        assert!(!keys().set(&view("t", &"v".repeat(70))).is_of_one_view());
+        let single = Keys::new("features", &SetLayout::Single("all".to_owned()));
+        assert!(!single.set(&view("t", "v")).is_of_one_view());
+    }
+
+    #[test]
     fn foreign_sets_and_keys_are_told_apart() {
         for name in
             ["", "plain", "_v", "t_", "a%_b", "a%%short", "a_b%%", "%%62b2f5719a21593b301b634448ea9659"]

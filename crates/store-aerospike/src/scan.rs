@@ -79,7 +79,7 @@ fn records(cluster: Arc<Cluster>, keys: Keys, scope: Scope, bins: Bins) -> BoxSt
     let sets = stream::once(async move {
         let existing = match scope {
             Scope::View(_) => BTreeSet::new(),
-            _ => info::sets(cluster.client()?, cluster.config()).await?,
+            Scope::Tenant(_) | Scope::Store => info::sets(cluster.client()?, cluster.config()).await?,
         };
         let sets = keys.sets(&scope, existing.iter().map(String::as_str));
         Ok::<_, Error>((cluster, sets))

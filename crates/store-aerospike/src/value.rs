@@ -88,15 +88,27 @@ mod tests {
 
     #[test]
     fn what_this_store_has_not_written_is_corrupt() {
-        for bins in [vec![], vec![(BIN, Value::Int(7))], vec![(BIN, Value::Blob(vec![0; 15]))]] {
+        for bins in [
+            vec![],
+            vec![("w", Value::Blob(vec![0; 16]))],
+            vec![(BIN, Value::Int(7))],
+            vec![(BIN, Value::Blob(vec![0; 15]))],
+        ] {
             assert_eq!(decode(of(&bins)).unwrap_err().kind(), feature_core::ErrorKind::Corrupt);
         }
+        assert!(decode(of(&[(BIN, Value::Blob(vec![0; 16]))])).unwrap().bytes.is_empty());
         assert!(state(&[1; 31]).is_err());
     }
 
     #[test]
     fn orders_of_a_shape_sort_as_their_times() {
         let times = [i64::MIN, -1, 0, 1, i64::MAX].map(|micros| order(7, Timestamp::from_micros(micros)));
-        assert!(times.is_sorted());
+        assert!(times.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn an_order_is_the_shape_and_then_the_time_each_with_its_high_bytes_first() {
+        let order = order(0x0102_0304_0506_0708, Timestamp::from_micros(0x0a0b_0c0d_0e0f));
+        assert_eq!(order, [1, 2, 3, 4, 5, 6, 7, 8, 0x80, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f]);
     }
 }

@@ -1,15 +1,16 @@
-//! What only this backend has: the server's limits and settings, sets, TTLs reclaimed by the server, and
-//! connecting.
+//! What only this backend has: connections, the server's limits and settings, sets, and TTLs reclaimed by the
+//! server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its helpers too")]
 
 mod common;
+mod connections;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aerospike::{Bin, Client, ClientPolicy, Key, Value, WritePolicy};
+use aerospike::{Bin, Bins, Client, ClientPolicy, Key, ReadPolicy, Value, WritePolicy};
 use common::{TENANT, TestResult, VIEW, at, config, connect, entities, entity, holds, one, open};
 use feature_core::{
     CallContext, Error, ErrorKind, FeatureWrite, Features, OnlineStore, OnlineStoreBackend, Precondition,
@@ -19,7 +20,6 @@ use futures::StreamExt;
 use store_aerospike::{AerospikeConfig, AerospikeOnlineStore, SetLayout};
 use store_testkit::ServerTests;
 use store_testkit::servers::{AerospikeOptions, Server};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// How long to wait for what the server does in its own time.
@@ -27,10 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     ServerTests::new("aerospike", "asd")
-        .test("connecting_is_bounded_in_time_and_says_what_is_wrong", connecting)
-        .test("a_store_that_connects_lazily_opens_before_its_server", opened_before_its_server)
+        .test("connecting_is_bounded_in_time_and_says_what_is_wrong", connections::connecting)
+        .test("a_store_that_connects_lazily_opens_before_its_server", connections::opened_before_its_server)
         .test("an_unknown_namespace_is_refused_with_those_there_are", an_unknown_namespace)
-        .test("a_dropped_store_gives_its_connections_back", a_dropped_store)
+        .test("a_dropped_store_gives_its_connections_back", connections::a_dropped_store)
+        .test("scans_that_are_dropped_give_their_connections_back", connections::dropped_scans)
+        .test("a_closed_store_says_so_and_has_no_connections", connections::a_closed_store)
+        .test("calls_wait_for_a_server_that_is_away_as_long_as_they_have_time", connections::patience)
         .test("a_check_reports_what_an_operator_should_know", a_check)
         .test("a_namespace_that_refuses_ttls_is_found_and_says_what_to_set", ttl_refused)
         .test("the_server_reclaims_what_has_expired_and_nothing_else", reclaimed)
@@ -40,7 +43,10 @@ fn main() -> ExitCode {
         .test("views_with_long_names_are_scanned_and_purged_like_others", long_names)
         .test("a_purge_is_followed_by_writes_at_once", purge_and_write)
         .test("records_of_other_programs_are_errors_of_their_rows", foreign_records)
+        .test("a_put_leaves_nothing_of_what_other_programs_have_added", foreign_bins)
         .test("a_record_written_after_a_delete_is_another", generations)
+        .test("a_read_of_one_entity_is_no_batch", reads_of_one)
+        .test("a_durable_delete_is_for_the_enterprise_edition", durable_deletes)
         .run()
 }
 
@@ -78,79 +84,12 @@ async fn other_client(server: &Server) -> TestResult<Client> {
     Ok(Client::new(&ClientPolicy::default(), &host).await.map_err(|error| error.to_string())?)
 }
 
-async fn connecting() -> TestResult {
-    let timeout = Duration::from_millis(700);
-    let free = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    // Takes connections and never says a word.
-    let silent = TcpListener::bind("127.0.0.1:0").await?;
-    let hosts = [
-        ("127.0.0.1".to_owned(), free),
-        ("127.0.0.1".to_owned(), silent.local_addr()?.port()),
-        ("no-such-host.invalid".to_owned(), 3000),
-    ];
-    for (name, port) in hosts {
-        let mut config = AerospikeConfig { connect_timeout: timeout, ..AerospikeConfig::host(&name, port) };
-        let start = Instant::now();
-        let error = AerospikeOnlineStore::connect(config.clone()).await.expect_err("there is no server");
-        holds(start.elapsed() < timeout + Duration::from_secs(3), || format!("{name}:{port} took too long"))?;
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.is_retryable() && error.message().contains(&format!("{name}:{port}")), "{error}");
-        config.connect_lazily = true;
-        let start = Instant::now();
-        AerospikeOnlineStore::connect(config).await?;
-        holds(start.elapsed() < timeout + Duration::from_secs(3), || format!("{name}:{port} took too long"))?;
-    }
-    Ok(())
-}
-
-async fn opened_before_its_server() -> TestResult {
-    let server = server().await?;
-    server.kill().await?;
-    let mut config = AerospikeConfig { connect_timeout: Duration::from_secs(1), ..config(server.url())? };
-    let error = AerospikeOnlineStore::connect(config.clone()).await.expect_err("there is no server");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    config.connect_lazily = true;
-    let start = Instant::now();
-    let store = OnlineStore::new(Arc::new(AerospikeOnlineStore::connect(config).await?));
-    holds(start.elapsed() < Duration::from_secs(5), || "opening took too long".to_owned())?;
-    let error = write(&store, 1, Ttl::Never).await.expect_err("there is no server");
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    server.restart().await?;
-    while let Err(error) = write(&store, 1, Ttl::Never).await {
-        holds(error.is_retryable() && start.elapsed() < PATIENCE, || error.to_string())?;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(store.read_features(TENANT, VIEW, &entity(1), None).await?.is_some());
-    Ok(())
-}
-
 async fn an_unknown_namespace() -> TestResult {
     let server = server().await?;
     let url = server.url().replace("/features", "/nowhere");
     let error = AerospikeOnlineStore::connect(config(&url)?).await.expect_err("there is no such namespace");
     assert_eq!(error.kind(), ErrorKind::NotConfigured, "{error}");
     assert!(error.message().contains("`nowhere`") && error.message().contains("features"), "{error}");
-    Ok(())
-}
-
-async fn a_dropped_store() -> TestResult {
-    let server = server().await?;
-    let connections = async || statistic(&server, "statistics", "client_connections").await;
-    for closes in [true, false] {
-        let stores = [open(server.url()).await?, open(server.url()).await?];
-        for store in &stores {
-            write(store, 1, Ttl::Never).await?;
-        }
-        let before = connections().await?;
-        holds(before >= 4, || format!("there are only {before} connections"))?;
-        if closes {
-            for store in &stores {
-                store.close().await?;
-            }
-        }
-        drop(stores);
-        until(&server, "statistics", "client_connections", 2).await?;
-    }
     Ok(())
 }
 
@@ -382,6 +321,25 @@ async fn foreign_records() -> TestResult {
     Ok(())
 }
 
+async fn foreign_bins() -> TestResult {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    let other = other_client(&server).await?;
+    let key = Key::new("features", "t_v", Value::from("customer_id=1")).map_err(|e| e.to_string())?;
+    let bins = async || {
+        let record = other.get(&ReadPolicy::default(), &key, Bins::All).await.map_err(|e| e.to_string())?;
+        Ok::<Vec<String>, String>(record.bins.keys().cloned().collect())
+    };
+    write(&store, 1, Ttl::Never).await?;
+    let theirs = [Bin::new("name", Value::from("theirs"))];
+    other.put(&WritePolicy::default(), &key, &theirs).await.map_err(|error| error.to_string())?;
+    assert_eq!(bins().await?, ["v", "name"]);
+    assert!(store.read_features(TENANT, VIEW, &entity(1), None).await?.is_some());
+    store.write_features(TENANT, VIEW, &entity(1), one(2), Some(at(1)), None).await?;
+    assert_eq!(bins().await?, ["v"]);
+    Ok(())
+}
+
 async fn generations() -> TestResult {
     let server = server().await?;
     let backend = AerospikeOnlineStore::connect(config(server.url())?).await?;
@@ -411,5 +369,33 @@ async fn generations() -> TestResult {
     let outcome = put(3, Precondition::Unchanged(Some(first))).await?;
     holds(matches!(outcome, PutOutcome::Refused(_)), || "a write after a delete was overwritten".to_owned())?;
     assert_eq!(put(3, Precondition::Unchanged(Some(second))).await?, PutOutcome::Stored);
+    Ok(())
+}
+
+async fn reads_of_one() -> TestResult {
+    let server = server().await?;
+    let store = open(server.url()).await?;
+    write(&store, 1, Ttl::Never).await?;
+    assert!(store.read_features(TENANT, VIEW, &entity(1), None).await?.is_some());
+    assert!(store.read_features(TENANT, VIEW, &entity(2), None).await?.is_none());
+    for (name, expected) in [
+        ("client_read_success", 1),
+        ("client_read_not_found", 1),
+        ("batch_sub_read_success", 0),
+        ("batch_sub_read_not_found", 0),
+    ] {
+        assert_eq!(statistic(&server, "namespace/features", name).await?, expected, "{name}");
+    }
+    Ok(())
+}
+
+async fn durable_deletes() -> TestResult {
+    let server = server().await?;
+    let durable = connect(AerospikeConfig { durable_delete: true, ..config(server.url())? }).await?;
+    write(&durable, 1, Ttl::Never).await?;
+    let error = durable.delete(TENANT, VIEW, &entities(2)).await?.remove(1).expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let store = open(server.url()).await?;
+    assert!(store.delete(TENANT, VIEW, &entities(2)).await?.remove(1)?);
     Ok(())
 }

@@ -193,6 +193,7 @@ mod tests {
             (Some(Duration::from_micros(1)), 1),
             (Some(Duration::from_millis(1)), 1),
             (Some(Duration::from_micros(1_001)), 2),
+            (Some(Duration::from_secs(604_800)), 604_800_000),
             (Some(Duration::MAX), 0),
         ] {
             assert_eq!(millis(ttl), expected, "{ttl:?}");

@@ -169,3 +169,14 @@ async fn the_last_of_its_clones_closes_a_connection() {
     drop(clone);
     assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
 }
+
+#[test]
+fn where_the_threads_that_served_a_connection_are_gone_it_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (ours, _theirs) = tokio::io::duplex(700);
+    let served = runtime();
+    let wire = served.block_on(async { Wire::new(Box::new(ours), LIMITS) });
+    drop(served);
+    let error = runtime().block_on(wire.send(echo(1))).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+}

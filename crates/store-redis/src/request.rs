@@ -432,6 +432,16 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn rows_have_their_results_before_the_caller_gives_up() {
+        let port = server(|_| None).await;
+        let router = router(RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() });
+        let call = CallContext::with_timeout(Duration::from_millis(200));
+        let answers = run(&router, &READS, 2, call).await;
+        assert!(Instant::now() < call.deadline);
+        assert!(answers.iter().all(Result::is_err));
+    }
+
     #[test]
     fn the_last_answers_are_due_a_little_before_the_deadline() {
         for (left, before) in [(10, 1), (20, 2), (1_000, 2)] {

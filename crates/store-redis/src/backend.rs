@@ -156,6 +156,8 @@ mod tests {
     use feature_core::{EntityKey, Error, Precondition, Timestamp, ViewKey};
 
     use super::*;
+    use crate::connect::tests::soon;
+    use crate::dial::tests::server;
 
     /// A store of a cluster that nobody serves.
     async fn unserved() -> RedisOnlineStore {
@@ -188,6 +190,19 @@ mod tests {
         ];
         for error in errors.map(Option::unwrap) {
             assert!(error.message().contains("the store is closed") && !error.is_retryable(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_servers_are_is_learned_as_soon_as_one_answers() {
+        let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1";
+        let port = server(move |_| Some(slots)).await;
+        let config = RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() };
+        let router = Arc::new(Router::new(RedisConfig { cluster_mode: true, ..config }).unwrap());
+        for (closed, known) in [(true, 0), (false, 1)] {
+            let learned = learn_later(Arc::downgrade(&router), Arc::new(AtomicBool::new(closed)));
+            tokio::time::timeout_at(soon(), learned).await.unwrap();
+            assert_eq!(router.primaries().len(), known);
         }
     }
 

@@ -143,13 +143,13 @@ impl Operation for Delete {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use feature_core::{EntityKey, ErrorKind, ViewKey};
 
     use super::*;
     use crate::error::Next;
 
-    fn keys(count: i64) -> Vec<RecordKey> {
+    pub(crate) fn keys(count: i64) -> Vec<RecordKey> {
         let view = ViewKey::new("t", "v").unwrap();
         (0..count).map(|id| RecordKey::new(view.clone(), EntityKey::new("id", id).unwrap())).collect()
     }

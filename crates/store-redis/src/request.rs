@@ -309,6 +309,8 @@ mod tests {
     use super::*;
     use crate::connect::tests::{is_connected, node, soon};
     use crate::dial::tests::server;
+    use crate::read::Delete;
+    use crate::read::tests::keys;
 
     #[test]
     fn a_write_that_too_few_replicas_have_confirmed_is_in_doubt() {
@@ -430,6 +432,17 @@ mod tests {
             checked(&node, vec![(0, Ok(())), (1, Err(failure))]);
             assert_eq!(is_connected(&node), stays);
         }
+    }
+
+    #[tokio::test]
+    async fn where_a_slot_is_on_its_way_each_row_has_the_reply_to_its_own_command() {
+        let router = router(RedisConfig::default());
+        let port = server(|number| ["+OK", ":1", "+OK", ":0"].get(number).copied()).await;
+        let node = node(RedisConfig::default(), port);
+        let group = Group { node, asking: true, load: false, alone: false, rows: vec![0, 1] };
+        let outcomes = send(&router, &group, &Delete::new("", &keys(2)), soon()).await;
+        let removed: Vec<_> = outcomes.into_iter().map(|(row, removed)| (row, removed.unwrap())).collect();
+        assert_eq!(removed, [(0, true), (1, false)]);
     }
 
     #[tokio::test(start_paused = true)]

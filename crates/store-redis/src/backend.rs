@@ -156,6 +156,7 @@ mod tests {
     use feature_core::{EntityKey, Error, Precondition, Timestamp, ViewKey};
 
     use super::*;
+    use crate::cluster::tests::SLOTS_OF_TWO;
     use crate::connect::tests::soon;
     use crate::dial::tests::server;
 
@@ -195,8 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_servers_are_is_learned_as_soon_as_one_answers() {
-        let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1";
-        let port = server(move |_| Some(slots)).await;
+        let port = server(|_| Some(SLOTS_OF_TWO)).await;
         let config = RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() };
         let router = Arc::new(Router::new(RedisConfig { cluster_mode: true, ..config }).unwrap());
         for (closed, known) in [(true, 0), (false, 1)] {

@@ -206,12 +206,16 @@ fn read_range(range: Reply, asked: &str) -> Option<(std::ops::RangeInclusive<usi
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::config::RedisConfig;
     use crate::connect::tests::is_open;
+
+    /// What a primary and its replica say of their slots.
+    pub(crate) const SLOTS_OF_TWO: &str =
+        "*1\r\n*4\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1\r\n*2\r\n$7\r\nreplica\r\n:2";
 
     #[test]
     fn slots_are_those_of_redis() {

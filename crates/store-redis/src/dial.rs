@@ -166,8 +166,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::config::SentinelConfig;
 
-    /// A server on this port that says what it is told to after each command of a connection, from the first
-    /// after the login, number 0, on. Nothing that it is sent has a `*` but where a command begins.
+    /// The port of a server that says what it is told to after each command of a connection, the first after the
+    /// login being number 0. Nothing that it is sent has a `*` but where a command begins.
     pub(crate) async fn server(
         answer: impl Fn(usize) -> Option<&'static str> + Copy + Send + 'static,
     ) -> u16 {

@@ -307,6 +307,7 @@ fn confirmed(reply: Option<Reply>, needed: usize, server: &str) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::tests::SLOTS_OF_TWO;
     use crate::connect::tests::{is_connected, node, soon};
     use crate::dial::tests::server;
     use crate::read::Delete;
@@ -398,10 +399,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_replica_is_read_at_first_and_never_written() {
-        let slots = "*1\r\n*4\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1\r\n*2\r\n$7\r\nreplica\r\n:2";
         let router = router(RedisConfig {
             host: "127.0.0.1".to_owned(),
-            port: server(move |_| Some(slots)).await,
+            port: server(|_| Some(SLOTS_OF_TWO)).await,
             cluster_mode: true,
             replica_reads: true,
             ..RedisConfig::default()

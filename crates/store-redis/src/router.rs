@@ -147,6 +147,7 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::tests::SLOTS_OF_TWO;
     use crate::connect::tests::{is_open, soon};
     use crate::dial::tests::server;
     use crate::sentinel::tests::watching;
@@ -192,8 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_learned_in_the_background_is_known_soon() {
-        let slots = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$7\r\nprimary\r\n:1";
-        let port = server(move |_| Some(slots)).await;
+        let port = server(|_| Some(SLOTS_OF_TWO)).await;
         let host = "127.0.0.1".to_owned();
         let router = router(RedisConfig { host, port, cluster_mode: true, ..RedisConfig::default() });
         assert!(router.primaries().is_empty() && router.locator(true).of(b"key").is_none());

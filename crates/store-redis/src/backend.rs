@@ -153,12 +153,13 @@ impl fmt::Debug for RedisOnlineStore {
 
 #[cfg(test)]
 mod tests {
-    use feature_core::{EntityKey, Error, Precondition, Timestamp, ViewKey};
+    use feature_core::{Error, Precondition, Timestamp};
 
     use super::*;
     use crate::cluster::tests::SLOTS_OF_TWO;
     use crate::connect::tests::soon;
     use crate::dial::tests::server;
+    use crate::read::tests::keys;
 
     /// A store of a cluster that nobody serves.
     async fn unserved() -> RedisOnlineStore {
@@ -169,9 +170,9 @@ mod tests {
     async fn a_closed_store_says_so_whatever_it_is_asked() {
         let store = unserved().await;
         let call = CallContext::with_timeout(Duration::from_secs(30));
-        let key = RecordKey::new(ViewKey::new("t", "v").unwrap(), EntityKey::new("id", 1).unwrap());
+        let keys = keys(1);
         let put = RecordPut {
-            key: key.clone(),
+            key: keys[0].clone(),
             bytes: Default::default(),
             event_time: Timestamp::from_micros(0),
             shape: 0,
@@ -180,7 +181,6 @@ mod tests {
         };
         store.close().await.unwrap();
         store.close().await.unwrap();
-        let keys = [key];
         let errors: [Option<Error>; 6] = [
             store.get(&keys, call).await.remove(0).err(),
             store.put(vec![put], call).await.remove(0).err(),

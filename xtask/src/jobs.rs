@@ -105,13 +105,19 @@ pub(crate) fn dependencies() -> Result<ExitCode> {
 
 /// Runs each fuzz target for so many minutes; needs a nightly toolchain and cargo-fuzz.
 pub(crate) fn fuzz(minutes: u64) -> Result<ExitCode> {
-    let targets = output(cargo().args(["+nightly", "fuzz", "list"]))?;
+    // The cargo that runs this one is a toolchain's own, which does not know of the others.
+    let fuzz = || {
+        let mut fuzz = Command::new("rustup");
+        fuzz.current_dir(root()).args(["run", "nightly", "cargo", "fuzz"]);
+        fuzz
+    };
+    let targets = output(fuzz().arg("list"))?;
     for target in targets.lines() {
         let corpus = root().join("fuzz/corpus").join(target);
         fs::create_dir_all(&corpus)?;
         let seeds = root().join("fuzz/seeds").join(target);
         let time = format!("-max_total_time={}", minutes * 60);
-        run(cargo().args(["+nightly", "fuzz", "run", target]).arg(corpus).arg(seeds).args(["--", &time]))?;
+        run(fuzz().args(["run", target]).arg(corpus).arg(seeds).args(["--", &time]))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -157,9 +157,10 @@ mod tests {
 
     use super::*;
     use crate::cluster::tests::SLOTS_OF_TWO;
-    use crate::connect::tests::soon;
+    use crate::connect::tests::{local, soon};
     use crate::dial::tests::server;
     use crate::read::tests::keys;
+    use crate::router::tests::router;
 
     /// A store of a cluster that nobody serves.
     async fn unserved() -> RedisOnlineStore {
@@ -197,8 +198,7 @@ mod tests {
     #[tokio::test]
     async fn where_servers_are_is_learned_as_soon_as_one_answers() {
         let port = server(|_| Some(SLOTS_OF_TWO)).await;
-        let config = RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() };
-        let router = Arc::new(Router::new(RedisConfig { cluster_mode: true, ..config }).unwrap());
+        let router = router(RedisConfig { cluster_mode: true, ..local(port) });
         for (closed, known) in [(true, 0), (false, 1)] {
             let learned = learn_later(Arc::downgrade(&router), Arc::new(AtomicBool::new(closed)));
             tokio::time::timeout_at(soon(), learned).await.unwrap();

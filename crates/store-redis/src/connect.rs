@@ -319,12 +319,22 @@ pub(crate) mod tests {
     use crate::config::RedisConfig;
     use crate::dial::tests::server;
 
+    /// Settings for a server on this port.
+    pub(crate) fn local(port: u16) -> RedisConfig {
+        RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() }
+    }
+
     pub(crate) fn node(config: RedisConfig, port: u16) -> Arc<Node> {
         Node::new(&Arc::new(Dialer::new(config).unwrap()), "127.0.0.1", port, Role::Primary)
     }
 
     fn idle(connections: usize) -> Arc<Node> {
         node(RedisConfig { connections, ..RedisConfig::default() }, 1)
+    }
+
+    /// With one connection, to a server that takes all.
+    async fn served() -> Arc<Node> {
+        node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await)
     }
 
     /// Whether all of its connections have not been ended.
@@ -401,8 +411,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_connection_that_could_not_be_made_is_not_tried_again_for_a_moment() {
-        let node =
-            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        let node = served().await;
         let failed = |until| *node.links[0].state() = State::Closed { failed: Some((refused(), until)) };
         failed(Instant::now() + Duration::from_secs(3600));
         assert_eq!(node.open().await.unwrap_err().error.message(), "refused");
@@ -419,8 +428,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_connection_is_given_up_once_and_ends_for_good() {
-        let node =
-            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        let node = served().await;
         node.open().await.unwrap();
         let first = connection(&node).unwrap();
         node.links[0].discard(&first);
@@ -464,8 +472,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn calls_at_the_same_time_share_a_connection_that_is_being_made() {
-        let node =
-            node(RedisConfig { connections: 1, ..RedisConfig::default() }, server(|_| Some("+OK")).await);
+        let node = served().await;
         let (first, second) = join(node.links[0].connection(&node), node.links[0].connection(&node)).await;
         assert!(first.unwrap().wire.is_same(&second.unwrap().wire));
     }

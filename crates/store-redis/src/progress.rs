@@ -88,9 +88,10 @@ mod tests {
 
     use super::*;
     use crate::config::RedisConfig;
+    use crate::router::tests;
 
     fn router(cluster_mode: bool) -> Arc<Router> {
-        Arc::new(Router::new(RedisConfig { cluster_mode, ..RedisConfig::default() }).unwrap())
+        tests::router(RedisConfig { cluster_mode, ..RedisConfig::default() })
     }
 
     fn failed(next: Next) -> Failure {

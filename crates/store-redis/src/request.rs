@@ -308,10 +308,11 @@ fn confirmed(reply: Option<Reply>, needed: usize, server: &str) -> Result<(), Fa
 mod tests {
     use super::*;
     use crate::cluster::tests::SLOTS_OF_TWO;
-    use crate::connect::tests::{is_connected, node, soon};
+    use crate::connect::tests::{is_connected, local, node, soon};
     use crate::dial::tests::server;
     use crate::read::Delete;
     use crate::read::tests::keys;
+    use crate::router::tests::router;
 
     #[test]
     fn a_write_that_too_few_replicas_have_confirmed_is_in_doubt() {
@@ -359,10 +360,6 @@ mod tests {
 
     const READS: Weighed<false> = Weighed(&[4, 4, 2, 2, 8, 3, 11, 1, 1, 1, 1]);
 
-    fn router(config: RedisConfig) -> Arc<Router> {
-        Arc::new(Router::new(config).unwrap())
-    }
-
     fn rows(groups: Vec<Group>) -> Vec<Vec<usize>> {
         groups.into_iter().map(|group| group.rows).collect()
     }
@@ -400,11 +397,9 @@ mod tests {
     #[tokio::test]
     async fn a_replica_is_read_at_first_and_never_written() {
         let router = router(RedisConfig {
-            host: "127.0.0.1".to_owned(),
-            port: server(|_| Some(SLOTS_OF_TWO)).await,
             cluster_mode: true,
             replica_reads: true,
-            ..RedisConfig::default()
+            ..local(server(|_| Some(SLOTS_OF_TWO)).await)
         });
         let (_, homeless) = group(&router, &READS, &[0], &[], true);
         assert_eq!(homeless, [0]);
@@ -418,7 +413,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_pass_is_tried_again() {
         let port = server(|number| Some(if number < 2 { "-LOADING soon" } else { "+PONG" })).await;
-        let router = router(RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() });
+        let router = router(local(port));
         let answers = run(&router, &READS, 2, CallContext { deadline: soon() }).await;
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     }
@@ -448,7 +443,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rows_have_their_results_before_the_caller_gives_up() {
         let port = server(|_| None).await;
-        let router = router(RedisConfig { host: "127.0.0.1".to_owned(), port, ..RedisConfig::default() });
+        let router = router(local(port));
         let call = CallContext::with_timeout(Duration::from_millis(200));
         let answers = run(&router, &READS, 2, call).await;
         assert!(Instant::now() < call.deadline);

@@ -145,14 +145,14 @@ impl Router {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::cluster::tests::SLOTS_OF_TWO;
-    use crate::connect::tests::{is_open, soon};
+    use crate::connect::tests::{is_open, local, soon};
     use crate::dial::tests::server;
     use crate::sentinel::tests::watching;
 
-    fn router(config: RedisConfig) -> Arc<Router> {
+    pub(crate) fn router(config: RedisConfig) -> Arc<Router> {
         Arc::new(Router::new(config).unwrap())
     }
 
@@ -194,8 +194,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_learned_in_the_background_is_known_soon() {
         let port = server(|_| Some(SLOTS_OF_TWO)).await;
-        let host = "127.0.0.1".to_owned();
-        let router = router(RedisConfig { host, port, cluster_mode: true, ..RedisConfig::default() });
+        let router = router(RedisConfig { cluster_mode: true, ..local(port) });
         assert!(router.primaries().is_empty() && router.locator(true).of(b"key").is_none());
         router.learn_in_background();
         let known = async {

@@ -208,10 +208,11 @@ pub(crate) async fn purge(
 mod tests {
     use super::*;
     use crate::config::RedisConfig;
+    use crate::router::tests::router;
 
     #[test]
     fn of_the_keys_that_fit_a_pattern_those_of_the_scope_are_kept() {
-        let router = Arc::new(Router::new(RedisConfig::default()).unwrap());
+        let router = router(RedisConfig::default());
         let walk = Walk::new(&router, &Scope::view("t", "v").unwrap());
         let keys = ["feast:t:v:id=1", "feast:t:w:id=1", "feast:t:v:", "other:t:v:id=1", "feast:t:v:id=2"];
         let (records, errors) = walk.records(keys.map(Bytes::from).to_vec());

@@ -153,7 +153,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::RedisConfig;
-    use crate::connect::tests::{is_open, node, soon};
+    use crate::connect::tests::{is_open, local, node, soon};
     use crate::dial::tests::server;
 
     #[test]
@@ -177,10 +177,8 @@ pub(crate) mod tests {
     async fn says(answer: impl Fn(usize) -> Option<&'static str> + Copy + Send + 'static) -> RedisConfig {
         let service_name = "features".to_owned();
         RedisConfig {
-            host: "127.0.0.1".to_owned(),
-            port: server(answer).await,
             sentinel: Some(SentinelConfig { service_name, username: None, password: None }),
-            ..RedisConfig::default()
+            ..local(server(answer).await)
         }
     }
 

@@ -25,6 +25,13 @@ fn map() -> Arc<dyn OnlineStoreBackend> {
     Arc::new(MapStore::new(Arc::new(SystemClock)))
 }
 
+/// A store with limits.
+fn limited(limit: impl FnOnce(&mut Capabilities)) -> OnlineStore {
+    let mut capabilities = Capabilities::new("limited");
+    limit(&mut capabilities);
+    OnlineStore::new(Arc::new(MapStore::new(Arc::new(SystemClock)).with_capabilities(capabilities)))
+}
+
 async fn write(store: &OnlineStore, tenant: &str) -> Result<()> {
     store.write_features(tenant, "v", &entity(), [("a", 1)], None, None).await.map(drop)
 }
@@ -59,19 +66,10 @@ async fn the_tenant_of_the_software_itself_is_out_of_reach_where_the_handle_leav
 async fn a_key_may_be_as_long_as_the_store_takes_and_no_longer() {
     let key = RecordKey::new(ViewKey::new("acme", "v").unwrap(), entity());
     for (limit, fits) in [(key.text_len(), true), (key.text_len() - 1, false)] {
-        let mut capabilities = Capabilities::new("narrow");
-        capabilities.max_key_bytes = Some(limit);
-        let store = MapStore::new(Arc::new(SystemClock)).with_capabilities(capabilities);
-        let written = write(&OnlineStore::new(Arc::new(store)), "acme").await;
+        let store = limited(|capabilities| capabilities.max_key_bytes = Some(limit));
+        let written = write(&store, "acme").await;
         assert_eq!(written.map_err(|e| e.kind()), if fits { Ok(()) } else { Err(ErrorKind::LimitExceeded) });
     }
-}
-
-/// A store with limits.
-fn limited(limit: impl FnOnce(&mut Capabilities)) -> OnlineStore {
-    let mut capabilities = Capabilities::new("limited");
-    limit(&mut capabilities);
-    OnlineStore::new(Arc::new(MapStore::new(Arc::new(SystemClock)).with_capabilities(capabilities)))
 }
 
 #[tokio::test]
